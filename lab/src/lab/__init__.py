@@ -1,0 +1,1 @@
+"""Laboratory: load, peers, faults and the invariants every run must leave true."""

@@ -1,0 +1,1 @@
+"""Keeps the books: accounts, ledger, holds."""

@@ -1,0 +1,1 @@
+"""The one door: routes, streamed proxying, health of the whole."""

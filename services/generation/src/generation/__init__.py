@@ -1,0 +1,1 @@
+"""Gets the asked thing made: scenes, tasks, items, attempts."""

@@ -1,0 +1,1 @@
+"""Says who you are: people, credentials, signing keys."""

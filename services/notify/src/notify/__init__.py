@@ -1,0 +1,1 @@
+"""Tells people: every user's feed and sockets."""

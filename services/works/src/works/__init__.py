@@ -1,0 +1,1 @@
+"""Keeps what people own: uploaded files and works."""
