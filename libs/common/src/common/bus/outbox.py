@@ -1,0 +1,50 @@
+"""The statements over the table of facts not yet told."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from common.bus.envelope import Outgoing, unstore
+from common.db import Database
+
+
+async def claim_rows(db: Database, limit: int, lease: timedelta) -> list[Outgoing]:
+    """Lease up to `limit` rows that nobody holds, oldest first."""
+    now = db.clock.now()
+    rows = await db.fetch(
+        """
+        UPDATE outbox SET leased_until = $2
+        WHERE position IN (
+            SELECT position FROM outbox WHERE leased_until <= $1 AND parked_at IS NULL ORDER BY position LIMIT $3 FOR UPDATE SKIP LOCKED
+        )
+        RETURNING position, event_id, topic, key, headers, payload, created_at
+        """,
+        now, now + lease, limit,
+    )
+    return sorted((unstore(row) for row in rows), key=lambda row: row.position)
+
+
+async def renew_rows(db: Database, positions: Sequence[int], lease: timedelta) -> None:
+    """Keep rows that are still in flight."""
+    await db.fetch("UPDATE outbox SET leased_until = $2 WHERE position = ANY($1::bigint[])", positions, db.clock.now() + lease)
+
+
+async def delete_rows(db: Database, positions: Sequence[int]) -> None:
+    """Forget rows the broker has acknowledged."""
+    await db.fetch("DELETE FROM outbox WHERE position = ANY($1::bigint[])", positions)
+
+
+async def park_rows(db: Database, parked: Sequence[tuple[int, str]]) -> None:
+    """Set rows aside that the broker will never take, with the reason."""
+    await db.fetch(
+        """
+        UPDATE outbox SET parked_at = $3, error = p.error
+        FROM unnest($1::bigint[], $2::text[]) AS p (position, error) WHERE outbox.position = p.position
+        """,
+        [position for position, _ in parked], [error for _, error in parked], db.clock.now(),
+    )
+
+
+async def count_rows(db: Database) -> int:
+    """How many facts are not told yet, parked ones included."""
+    count: int = await db.fetchval("SELECT count(*) FROM outbox")
+    return count

@@ -1,0 +1,165 @@
+"""From the outbox to the bus: what a commit produced is published from memory at once, and a sweep takes what was left behind."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Sequence
+from datetime import timedelta
+
+import structlog
+
+from common.bus import outbox
+from common.bus.broker import Bus, BusUnavailable
+from common.bus.envelope import Outgoing
+from common.db import Database
+from common.errors import Unavailable
+
+log = structlog.get_logger()
+
+
+class Relay:
+    """Publishes committed facts; one per process and database.
+
+    A row belongs to the process whose lease it carries; rows are deleted after the broker's acknowledgement, and whatever
+    nobody holds (a crash, an overflow, a broker that was away) is taken by the sweep of any replica.
+    """
+
+    def __init__(
+        self, db: Database, bus: Bus, *, lease_seconds: float = 5, sweep_seconds: float = 1, batch_max: int = 500, in_flight_max: int = 20_000, delete_every_seconds: float = 0.05
+    ) -> None:
+        self._db = db
+        self._bus = bus
+        self.lease = timedelta(seconds=lease_seconds)
+        self._sweep_seconds = sweep_seconds
+        self._batch_max = batch_max
+        self._in_flight_max = in_flight_max
+        self._delete_every_seconds = delete_every_seconds
+        self._waiting: deque[Outgoing] = deque()
+        self._in_flight: dict[int, float] = {}
+        self._told: list[int] = []
+        self._parked: list[tuple[int, str]] = []
+        self._wake = asyncio.Event()
+        self._done = asyncio.Event()
+        self._table_mode = False
+        self.oldest_seconds = 0.0
+        """Age of the oldest row not yet told, as of the last sweep."""
+
+    def offer(self, rows: Sequence[Outgoing]) -> None:
+        """Take rows just committed. What does not fit stays in the table for the sweep."""
+        if self._table_mode or len(self._in_flight) + len(rows) > self._in_flight_max:
+            return
+        now = time.monotonic()
+        for row in rows:
+            self._in_flight[row.position] = now
+        self._waiting.extend(rows)
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Publish, sweep, delete and renew until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._publish_for_ever(), name="relay publish")
+            group.create_task(self._sweep_for_ever(), name="relay sweep")
+            group.create_task(self._settle_for_ever(), name="relay settle")
+
+    async def drain(self, seconds: float) -> None:
+        """A last pass: wait until what this process holds has been acknowledged and deleted, at most so long."""
+        until = time.monotonic() + seconds
+        while (self._in_flight or self._told) and time.monotonic() < until:
+            await asyncio.sleep(0.02)
+        await self._settle()
+
+    def acked(self, record: Outgoing) -> None:
+        if self._in_flight.pop(record.position, None) is not None:
+            self._told.append(record.position)
+            self._done.set()
+
+    def refused(self, record: Outgoing, error: str) -> None:
+        if self._in_flight.pop(record.position, None) is not None:
+            log.error("relay.parked", topic=record.topic, event_id=str(record.event_id), error=error)
+            self._parked.append((record.position, error[:500]))
+            self._done.set()
+
+    def lost(self, record: Outgoing, error: str) -> None:
+        self._in_flight.pop(record.position, None)
+
+    async def _publish_for_ever(self) -> None:
+        while True:
+            if not self._waiting:
+                self._wake.clear()
+                await self._wake.wait()
+            batch = [self._waiting.popleft() for _ in range(min(self._batch_max, len(self._waiting)))]
+            await self._publish(batch)
+
+    async def _publish(self, batch: Sequence[Outgoing]) -> None:
+        try:
+            await self._bus.publish(batch, self)
+        except BusUnavailable as error:
+            self._table_mode = True
+            for record in [*batch, *self._waiting]:
+                self.lost(record, str(error))
+            self._waiting.clear()
+
+    async def _sweep_for_ever(self) -> None:
+        while True:
+            try:
+                more = await self._sweep()
+            except Unavailable:
+                more = False
+            if not more:
+                await asyncio.sleep(self._sweep_seconds)
+
+    async def _sweep(self) -> bool:
+        """Publish what nobody holds; True while there is more than a batch of it."""
+        room = self._in_flight_max - len(self._in_flight)
+        if room <= 0:
+            return False
+        limit = min(self._batch_max, room)
+        rows = await outbox.claim_rows(self._db, limit, self.lease)
+        self._table_mode = len(rows) == limit
+        now = self._db.clock.now()
+        self.oldest_seconds = max(((now - row.time).total_seconds() for row in rows), default=0.0)
+        moment = time.monotonic()
+        mine = [row for row in rows if row.position not in self._in_flight]
+        for row in mine:
+            self._in_flight[row.position] = moment
+        if mine:
+            await self._publish(mine)
+        return self._table_mode
+
+    async def _settle_for_ever(self) -> None:
+        renewed_at = time.monotonic()
+        while True:
+            try:
+                async with asyncio.timeout(self.lease.total_seconds() / 3):
+                    await self._done.wait()
+            except TimeoutError:
+                pass
+            self._done.clear()
+            try:
+                await self._settle()
+                if time.monotonic() - renewed_at > self.lease.total_seconds() / 3:
+                    renewed_at = time.monotonic()
+                    await self._renew(renewed_at)
+            except Unavailable:
+                await asyncio.sleep(0.5)
+                self._done.set()
+            # Deletes are gathered for a moment: a row deleted late costs nothing, a commit does.
+            await asyncio.sleep(self._delete_every_seconds)
+
+    async def _settle(self) -> None:
+        told, self._told = self._told, []
+        parked, self._parked = self._parked, []
+        try:
+            if told:
+                await outbox.delete_rows(self._db, told)
+            if parked:
+                await outbox.park_rows(self._db, parked)
+        except Unavailable:
+            self._told.extend(told)
+            self._parked.extend(parked)
+            raise
+
+    async def _renew(self, now: float) -> None:
+        old = [position for position, since in self._in_flight.items() if now - since > self.lease.total_seconds() / 3]
+        if old:
+            await outbox.renew_rows(self._db, old, self.lease)

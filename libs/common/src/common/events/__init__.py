@@ -1,0 +1,13 @@
+"""The facts: the contract between services and with other teams."""
+
+from common.events.base import Event, Fact
+from common.events.catalog import BY_TOPIC, FACTS, groups_of
+from common.events.credits import CreditsChanged
+from common.events.tasks import Item, TaskCancelled, TaskCompleted, TaskCreated, TaskEnded, TaskFailed, TaskProgressed
+from common.events.users import UserRegistered
+from common.events.works import WorkCreated
+
+__all__ = [
+    "BY_TOPIC", "FACTS", "CreditsChanged", "Event", "Fact", "Item", "TaskCancelled", "TaskCompleted", "TaskCreated", "TaskEnded",
+    "TaskFailed", "TaskProgressed", "UserRegistered", "WorkCreated", "groups_of",
+]
