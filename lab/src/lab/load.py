@@ -108,6 +108,7 @@ class Load:
         self._stop_at = time.perf_counter() + shape.seconds if shape.seconds is not None else float("inf")
         self._waiting: dict[bytes, tuple[Connection | None, float]] = {}
         self._early: dict[bytes, tuple[bytes, float]] = {}
+        self._ended: set[bytes] = set()
         self._answering = 0
         self._last_end_at = 0.0
         self._idle: deque[Connection] = deque()
@@ -140,10 +141,10 @@ class Load:
     async def apply(self, shape: Shape) -> Run:
         """One measured run."""
         await self._open_connections(shape.in_flight or 32)
-        self._start(shape)
-        cpu_before, began = time.process_time(), time.perf_counter()
         gc.collect()
         gc.disable()  # nothing here makes cycles, and a collection would count as the other side's latency
+        self._start(shape)
+        cpu_before, began = time.process_time(), time.perf_counter()
         try:
             await (self._closed_loop(shape.in_flight) if shape.in_flight else self._paced())
             await self._drain(shape)
@@ -165,7 +166,8 @@ class Load:
             except TimeoutError:
                 if seen == self.run.completed + self.run.failed + self.run.created:
                     self.run.lost = len(self._waiting)
-                    self.run.errors["no answer"] += self._answering
+                    if self._answering:
+                        self.run.errors["no answer"] += self._answering
                     return
 
     async def _closed_loop(self, in_flight: int) -> None:
@@ -250,11 +252,13 @@ class Load:
         known = self._waiting.pop(task_id, None)
         run = self.run
         if known is None:
-            if task_id in self._early:
+            if task_id in self._ended or task_id in self._early:
                 run.repeated += 1
-            self._early[task_id] = (kind, now)
+            else:
+                self._early[task_id] = (kind, now)
             return
         connection, began = known
+        self._ended.add(task_id)
         self._last_end_at = max(self._last_end_at, now)
         if kind == b"task_complete":
             run.completed += 1
