@@ -186,7 +186,7 @@ class Load:
                 break
             due_at = began + number / shape.rate
             if due_at > now:
-                await asyncio.sleep(due_at - now)
+                await asyncio.sleep(max(due_at - now, 0.001))  # uvloop's timers count milliseconds; less would spin
                 continue
             self.run.late_ms_max = max(self.run.late_ms_max, (now - due_at) * 1e3)
             number += 1
