@@ -1,6 +1,7 @@
 """The service's own database: a pool with deadlines, and the transaction that also speaks."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -188,11 +189,11 @@ class Database:
             tag = await conn.execute("COMMIT")
         except asyncpg.PostgresError as error:
             if (error.sqlstate or "").startswith(("08", "57")):
-                conn.terminate()
+                _cut(conn)
                 raise OutcomeUnknown("the answer to a commit was lost") from error
             raise  # the server refused: rolled back for certain
         except BaseException as error:
-            conn.terminate()
+            _cut(conn)
             if isinstance(error, Exception):
                 raise OutcomeUnknown("the answer to a commit was lost") from error
             raise
@@ -228,14 +229,20 @@ async def _keep(conn: asyncpg.Connection) -> None:
 
 
 async def _roll_back(conn: asyncpg.Connection) -> None:
-    if conn.is_closed():
-        return
     try:
         async with asyncio.timeout(2):
             await conn.execute("ROLLBACK")
+    except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        _cut(conn)
     except BaseException:
-        conn.terminate()
+        _cut(conn)
         raise
+
+
+def _cut(conn: asyncpg.Connection) -> None:
+    # The pool takes a connection back by itself once it is lost; then there is nothing left to cut.
+    with contextlib.suppress(asyncpg.InterfaceError):
+        conn.terminate()
 
 
 async def _insert_outbox(conn: asyncpg.Connection, outgoing: Sequence[Outgoing], now: datetime, lease: timedelta) -> None:
