@@ -1,0 +1,1 @@
+"""Real PostgreSQL and real Kafka from Python packages, no container engine needed."""
