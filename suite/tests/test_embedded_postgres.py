@@ -72,6 +72,15 @@ async def ask(url: str, sql: str) -> object:
         await connection.close()
 
 
+async def run(url: str, *statements: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        for statement in statements:
+            await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
 def start_in_another_process(folder: Path, *words: str) -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, "-c", STARTS_ONE, str(folder), *words], stdout=subprocess.PIPE, text=True)
 
@@ -204,7 +213,7 @@ async def test_root_runs_it_in_a_folder_only_root_can_enter_and_moves_it_out() -
 async def test_a_role_owns_nothing_and_may_use_what_the_owner_makes(make_database: MakeDatabase) -> None:
     database = await make_database("billing")
     await ask(database.owner_url, "CREATE TABLE hold (n bigserial, note text)")
-    await ask(database.role_url, "INSERT INTO hold (note) VALUES ('a'); UPDATE hold SET note = 'b'; DELETE FROM hold")
+    await run(database.role_url, "INSERT INTO hold (note) VALUES ('a')", "UPDATE hold SET note = 'b'", "DELETE FROM hold")
     for forbidden in ("DROP TABLE hold", "TRUNCATE hold", "ALTER TABLE hold ADD COLUMN more int", "CREATE TABLE mine (n int)"):
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await ask(database.role_url, forbidden)
@@ -212,7 +221,7 @@ async def test_a_role_owns_nothing_and_may_use_what_the_owner_makes(make_databas
 
 async def test_a_role_cannot_update_a_table_it_was_revoked_from(make_database: MakeDatabase) -> None:
     database = await make_database("billing")
-    await ask(database.owner_url, f'CREATE TABLE entry (n int); REVOKE UPDATE, DELETE ON entry FROM "{database.name}"')
+    await run(database.owner_url, "CREATE TABLE entry (n int)", f'REVOKE UPDATE, DELETE ON entry FROM "{database.name}"')
     await ask(database.role_url, "INSERT INTO entry VALUES (1)")
     for forbidden in ("UPDATE entry SET n = 2", "DELETE FROM entry"):
         with pytest.raises(asyncpg.InsufficientPrivilegeError):

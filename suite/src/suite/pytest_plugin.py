@@ -115,7 +115,7 @@ class MigratedDatabases:
             if service not in self.databases:
                 database = await self.make(service)
                 await _migrate(service, database)
-                self._cleaners[service] = await _make_cleaner(database.superuser_url)
+                self._cleaners[service] = await make_cleaner(database.superuser_url)
                 self.databases[service] = database
             return self.databases[service]
 
@@ -184,7 +184,7 @@ async def _migrate(service: str, database: TestDatabase) -> None:
     await migrate(database.owner_url, every_migration(migrations_folder(service)), service_role=database.name)
 
 
-async def _make_cleaner(superuser_url: str) -> tuple[Any, str]:
+async def make_cleaner(superuser_url: str) -> tuple[Any, str]:
     """A connection and the statements that empty every table and put back the rows the migrations wrote."""
     import asyncpg
 
