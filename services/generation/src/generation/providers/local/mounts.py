@@ -5,11 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from generation.providers.base import Kind
-from generation.providers.local.canvas import Canvas, Plane, Rgb, as_light, blur, clouds, colour, grid, luma, mix, smooth_step
+from generation.providers.local.canvas import Canvas, Plane, Rgb, as_light, blur, clouds, colour, grid, luma, mix, smooth_step, soft_plane
 from generation.providers.local.lettering import write
 from generation.providers.local.sitting import Sitting, Step
 
 BACKDROP_SHARE = 0.84
+CARD_SHARE = 0.06
 SWATCHES = 5
 
 
@@ -26,9 +27,9 @@ def seamless_backdrop(sheet: Canvas, sitting: Sitting) -> Canvas:
     height, width = sheet.shape[:2]
     pad = round(max(height, width) * (1 - BACKDROP_SHARE) / BACKDROP_SHARE / 2)
     shape = (height + 2 * pad, width + 2 * pad)
-    x, y = grid(shape)
+    _, y = grid(shape)
     wall = as_light(colour(BACKDROPS[(sitting.index + int(sitting.rng.integers(2)) * 3) % len(BACKDROPS)]))
-    pool = np.exp(-(((x - 0.42) / np.float32(0.55)) ** 2 + ((y - 0.36) / np.float32(0.5)) ** 2))
+    pool = soft_plane(shape, lambda x, y: np.exp(-(((x - 0.42) / np.float32(0.55)) ** 2 + ((y - 0.36) / np.float32(0.5)) ** 2)))
     floor = smooth_step(y, 0.8, 0.93)
     shade = np.float32(0.6) + np.float32(0.52) * pool + np.float32(0.12) * floor - np.float32(0.1) * smooth_step(y, 0.74, 0.83) * (1 - floor)
     fibre = 1 + np.float32(0.008) * clouds(sitting.rng, shape, coarse_px=6 * sitting.unit, octaves=2)
@@ -67,20 +68,22 @@ def dominant(canvas: Canvas, count: int) -> list[Rgb]:
     return [(float(rgb[0]) ** 2, float(rgb[1]) ** 2, float(rgb[2]) ** 2) for rgb in chosen]
 
 
-def swatches(sheet: Canvas, sitting: Sitting) -> Canvas:
-    """A lookbook's colour chips along the left foot, taken from the picture itself."""
+def lookbook_card(sheet: Canvas, sitting: Sitting) -> Canvas:
+    """A foot of card below the print with a lookbook's colour chips, taken from the picture itself."""
     unit = sitting.unit
-    side, gap = round(44 * unit), round(9 * unit)
-    colours = dominant(sheet[sheet.shape[0] // 8 : -max(1, sheet.shape[0] // 8), sheet.shape[1] // 8 :], SWATCHES)
-    bottom = sheet.shape[0] - round(26 * unit)
-    for place, rgb in enumerate(colours):
-        left = round(28 * unit) + place * (side + gap)
-        if left + side > sheet.shape[1] * 0.62:
-            break
-        rim = max(2, round(4 * unit))
-        sheet[bottom - side - rim : bottom + rim, left - rim : left + side + rim] = as_light((0.93, 0.92, 0.9))
-        sheet[bottom - side : bottom, left : left + side] = as_light(rgb)
-    return sheet
+    foot = round(CARD_SHARE * max(sheet.shape[:2]))
+    card = np.empty((sheet.shape[0] + foot, sheet.shape[1], 3), dtype=np.float32)
+    card[:] = as_light(colour(sitting.inks[3]))
+    card[: sheet.shape[0]] = sheet
+    side, gap = round(42 * unit), round(10 * unit)
+    top = sheet.shape[0] + (foot - side) // 2
+    inner = sheet[sheet.shape[0] // 8 : -max(1, sheet.shape[0] // 8), sheet.shape[1] // 8 :]
+    for place, rgb in enumerate(dominant(inner, SWATCHES)):
+        left = round(26 * unit) + place * (side + gap)
+        if left + side < sheet.shape[1] * 0.6:
+            card[top - 1 : top + side + 1, left - 1 : left + side + 1] *= np.float32(0.72)
+            card[top : top + side, left : left + side] = as_light(rgb)
+    return card
 
 
 def postmark(sheet: Canvas, sitting: Sitting) -> Canvas:
@@ -114,11 +117,12 @@ def _near(plane: Plane, value: float, width: float) -> Plane:
 
 BACKDROP = Step("seamless backdrop", seamless_backdrop)
 TOUCHES: dict[Kind, tuple[Step, ...]] = {
-    "fitting": (Step("colour chips", swatches),),
+    "fitting": (Step("colour chips", lookbook_card),),
     "travel": (Step("postmark", postmark),),
 }
 
 
 def mount_for(kind: Kind, scene: str | None) -> Mount:
     touches = TOUCHES.get(kind, ())
-    return Mount((*touches, BACKDROP), BACKDROP_SHARE) if scene == "studio-simple" else Mount(touches)
+    share = 1 / (1 + CARD_SHARE) if kind == "fitting" else 1.0
+    return Mount((*touches, BACKDROP), share * BACKDROP_SHARE) if scene == "studio-simple" else Mount(touches, share)

@@ -12,6 +12,7 @@ from generation.providers.local.canvas import (
     as_light,
     blur,
     blur_canvas,
+    box_along,
     colour,
     curve,
     dot_screen,
@@ -21,6 +22,7 @@ from generation.providers.local.canvas import (
     saturate,
     shrink_plane,
     smooth_step,
+    soft_plane,
 )
 from generation.providers.local.sitting import Sitting, Step
 
@@ -49,8 +51,8 @@ def split_tone(canvas: Canvas, *, shadows: str, highlights: str, strength: float
     tone = np.clip(np.sqrt(np.maximum(luma(canvas), 0)), 0, 1)
     dark, light = as_light(colour(shadows)), as_light(colour(highlights))
     dark, light = dark / float(dark.mean()), light / float(light.mean())
-    tint = dark + (light - dark) * tone[..., None]
-    return canvas * (1 + (tint - 1) * np.float32(strength))
+    first = 1 + (dark - 1) * np.float32(strength)
+    return canvas * (first + ((light - dark) * np.float32(strength)) * tone[..., None])
 
 
 def toning(shadows: str, highlights: str, strength: float) -> Step:
@@ -65,9 +67,13 @@ def vignette(strength: float, *, centre_y: float = 0.48) -> Step:
     """Light falls off from a slightly wandering centre, deeper below than above, as if the lens were near."""
 
     def run(canvas: Canvas, sitting: Sitting) -> Canvas:
-        x, y = grid(canvas.shape)
-        away = ((x - sitting.between(0.44, 0.56)) / 0.72) ** 2 + ((y - centre_y) / 0.74) ** 2
-        return canvas * (1 - np.float32(strength) * smooth_step(away, 0.25, 1.25))[..., None]
+        centre_x = sitting.between(0.44, 0.56)
+
+        def fall_off(x: Plane, y: Plane) -> Plane:
+            away = ((x - centre_x) / 0.72) ** 2 + ((y - centre_y) / 0.74) ** 2
+            return 1 - np.float32(strength) * smooth_step(away, 0.25, 1.25)
+
+        return canvas * soft_plane(canvas.shape, fall_off)[..., None]
 
     return Step("vignette", run)
 
@@ -89,26 +95,28 @@ def sky_glow(canvas: Canvas, sitting: Sitting) -> Canvas:
     horizon = sitting.between(0.5, 0.62)
     up = np.clip((horizon - y) / horizon, 0, 1)
     glow = np.exp(-(((y - horizon) / np.float32(0.17)) ** 2))
-    high = as_light(colour("#5b3a8e")) * np.float32(0.55)
-    low = as_light(colour("#ff7a3c")) * np.float32(0.62)
+    high = as_light(colour("#5a3794")) * np.float32(0.6)
+    low = as_light(colour("#ff6a3a")) * np.float32(0.42)
     light = high * up[..., None] + low * glow[..., None]
     return canvas + light * np.clip(1 - canvas * np.float32(0.75), 0, 1)
 
 
 def low_sun(canvas: Canvas, sitting: Sitting) -> Canvas:
     """A low sun at one side with its bloom, and a broken path of light below it."""
-    x, y = grid(canvas.shape)
     height, width = canvas.shape[:2]
     sun_x = sitting.between(0.12, 0.3) if sitting.chance(0.5) else sitting.between(0.7, 0.88)
     sun_y = sitting.between(0.36, 0.46)
-    square = (((x - sun_x) * width) ** 2 + ((y - sun_y) * height) ** 2) ** np.float32(0.5) / max(height, width)
-    disc = 1 - smooth_step(square, 0.036, 0.046)
-    bloom = np.exp(-square / np.float32(0.055)) * 0.75 + np.exp(-square / np.float32(0.24)) * 0.42
-    warm = as_light(colour("#ffb45c"))
-    white = as_light(colour("#fff0c2"))
-    room = np.clip(1.15 - canvas * np.float32(0.6), 0.1, 1)
-    lit = canvas + (bloom[..., None] * warm) * room
-    lit = mix(lit, white * np.float32(1.15), disc * np.float32(0.9))
+
+    def away(x: Plane, y: Plane) -> Plane:
+        return np.asarray(np.hypot((x - sun_x) * width, (y - sun_y) * height) / max(height, width), dtype=np.float32)
+
+    def bloom(x: Plane, y: Plane) -> Plane:
+        far = away(x, y)
+        return np.exp(far / np.float32(-0.055)) * np.float32(0.75) + np.exp(far / np.float32(-0.2)) * np.float32(0.26)
+
+    warm, white = as_light(colour("#ffb45c")), as_light(colour("#fff0c2"))
+    lit = canvas + (soft_plane(canvas.shape, bloom)[..., None] * warm) * np.clip(np.float32(1.15) - canvas * np.float32(0.6), 0.1, 1)
+    lit = mix(lit, white * np.float32(1.15), (1 - smooth_step(away(*grid(canvas.shape)), 0.036, 0.046)) * np.float32(0.9))
     return lit + _glitter(sitting, canvas.shape, sun_x, sun_y)[..., None] * warm
 
 
@@ -118,44 +126,50 @@ def _glitter(sitting: Sitting, shape: tuple[int, ...], sun_x: float, sun_y: floa
     path = np.zeros((height, width), dtype=np.float32)
     first = min(0.95, sun_y + 0.2)
     for _ in range(260):
-        depth = sitting.rng.random() ** 1.4
+        depth = float(sitting.rng.random()) ** 1.4
         row = int((first + (1 - first) * depth) * (height - 1))
-        middle = sun_x + sitting.rng.normal() * (0.02 + 0.09 * depth)
+        middle = sun_x + float(sitting.rng.normal()) * (0.015 + 0.06 * depth)
         half = (3 + 26 * depth) * sitting.unit * sitting.between(0.4, 1.0)
         thick = max(1, round((0.8 + 2.2 * depth) * sitting.unit))
         left, right = int(middle * width - half), int(middle * width + half)
         path[row : row + thick, max(0, left) : max(0, right)] += np.float32(sitting.between(0.25, 0.8))
-    return blur(np.minimum(path, 1.2), 1.1 * sitting.unit) + blur(path, 9 * sitting.unit) * np.float32(0.6)
+    top = max(0, int(first * height) - round(30 * sitting.unit))
+    near = np.minimum(path[top:], 1.2)
+    path[top:] = blur(near, 1.1 * sitting.unit) + blur(near, 9 * sitting.unit) * np.float32(0.6)
+    return path
 
 
 def light_leak(canvas: Canvas, sitting: Sitting) -> Canvas:
     """Red and orange light that crept into the camera along one edge."""
-    x, y = grid(canvas.shape)
-    side = x if sitting.chance(0.5) else 1 - x
-    reach = np.float32(sitting.between(0.1, 0.2)) * (0.65 + 0.5 * np.sin(y * sitting.between(2, 5) + sitting.between(0, 6)))
-    near = np.exp(-side / np.maximum(reach, 0.03))
-    leak = near[..., None] * as_light((0.62, 0.17, 0.05)) + (near**3)[..., None] * as_light((0.4, 0.28, 0.1))
-    return canvas + leak * np.clip(1.1 - canvas, 0.15, 1)
+    mirrored = sitting.chance(0.5)
+    wide, bends, turn = sitting.between(0.1, 0.2), sitting.between(2, 5), sitting.between(0, 6)
+
+    def near_edge(x: Plane, y: Plane) -> Plane:
+        reach = np.float32(wide) * (np.float32(0.65) + np.float32(0.5) * np.sin(y * np.float32(bends) + np.float32(turn)))
+        return np.exp(-(1 - x if mirrored else x) / np.maximum(reach, np.float32(0.03)))
+
+    near = soft_plane(canvas.shape, near_edge)
+    leak = near[..., None] * as_light((0.62, 0.17, 0.05)) + (near * near * near)[..., None] * as_light((0.4, 0.28, 0.1))
+    return canvas + leak * np.clip(np.float32(1.1) - canvas, 0.15, 1)
 
 
 # paris-street
 
-LAMPS = ("#ffb259", "#ffd9a0", "#ff8a4a", "#ffe9c9", "#ff5a4d", "#8fd0ff")
+LAMPS = ("#ffb259", "#ffc26b", "#ffd9a0", "#ff9a4a", "#ffe0b0", "#ff6a4d", "#9fd4ff")
 
 
 def wet_street(canvas: Canvas, sitting: Sitting) -> Canvas:
-    """The lower part mirrors what is above it, rippled and soft, as on wet paving."""
+    """The foot of the picture mirrors the light above it, drawn out downwards and rippled, as on wet paving."""
     height, width = canvas.shape[:2]
-    line = int(height * sitting.between(0.7, 0.76))
-    deep = height - line
-    mirrored = canvas[line - deep : line][::-1]
-    ripple = np.sin(np.linspace(0, 60, deep) ** 1.15 + sitting.between(0, 6)) * np.linspace(1, 9, deep) * sitting.unit
+    deep = max(4, int(height * sitting.between(0.17, 0.22)))
+    line = height - deep
+    mirrored = box_along(canvas[line - deep : line][::-1], max(2, deep // 3), 0)
+    ripple = np.sin(np.linspace(0, 60, deep) ** 1.15 + sitting.between(0, 6)) * np.linspace(1, 10, deep) * sitting.unit
     columns = np.clip(np.arange(width)[None, :] + np.round(ripple)[:, None].astype(np.intp), 0, width - 1)
-    wavy = np.take_along_axis(mirrored, columns[..., None], axis=1)
-    soft = blur_canvas(wavy, 5 * sitting.unit) * as_light((0.95, 1.0, 1.12))
-    weight = np.linspace(0.1, 0.52, deep, dtype=np.float32)[:, None] * np.ones((1, width), dtype=np.float32)
+    wavy = np.take_along_axis(mirrored, columns[..., None], axis=1) * as_light((0.98, 1.02, 1.12))
+    weight = smooth_step(np.linspace(0, 1, deep, dtype=np.float32), 0.0, 0.9)[:, None] * np.ones((1, width), dtype=np.float32)
     wet = canvas.copy()
-    wet[line:] = mix(canvas[line:] * np.float32(0.82), soft, weight)
+    wet[line:] = mix(canvas[line:], wavy, weight * np.float32(0.5))
     return wet
 
 
@@ -163,16 +177,17 @@ def rain_bokeh(canvas: Canvas, sitting: Sitting) -> Canvas:
     """Street lamps out of focus: discs with a brighter rim, away from the middle where the person is."""
     height, width = canvas.shape[:2]
     light = np.zeros_like(canvas)
-    for _ in range(46):
-        x = sitting.rng.random()
-        y = sitting.rng.beta(1.4, 2.6)
+    for _ in range(54):
+        x = float(sitting.rng.random())
+        y = float(sitting.rng.beta(1.4, 2.6))
         if abs(x - 0.5) < 0.2 and y > 0.22:
             continue
-        radius = max(2.0, (8 + 40 * sitting.rng.random() ** 2.2) * sitting.unit)
-        strength = sitting.between(0.08, 0.4) * (0.55 + 9 * sitting.unit / radius)
+        radius = max(2.0, (9 + 44 * float(sitting.rng.random()) ** 2.2) * sitting.unit)
+        strength = sitting.between(0.12, 0.5) * (0.55 + 9 * sitting.unit / radius)
         lamp = as_light(colour(LAMPS[int(sitting.rng.integers(len(LAMPS)))])) * np.float32(strength)
         _add_disc(light, x * width, y * height, radius, lamp)
-    return canvas + light * np.clip(1.2 - canvas, 0.2, 1)
+    haze = np.float32(0.5) * blur_canvas(light, 60 * sitting.unit)
+    return canvas + (light + haze) * np.clip(np.float32(1.2) - canvas, 0.2, 1)
 
 
 def _add_disc(light: Canvas, x: float, y: float, radius: float, lamp: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> None:
@@ -186,7 +201,7 @@ def _add_disc(light: Canvas, x: float, y: float, radius: float, lamp: np.ndarray
     columns = np.arange(left, right, dtype=np.float32)[None, :] - np.float32(x)
     away = np.sqrt(rows * rows + columns * columns) / np.float32(radius)
     soft = np.float32(min(0.3, 2.0 / radius))
-    shape = (1 - smooth_step(away, 1 - float(soft), 1.0)) * (0.62 + 0.38 * smooth_step(away, 0.6, 0.95))
+    shape = (1 - smooth_step(away, 1 - float(soft), 1.0)) * (0.76 + 0.24 * smooth_step(away, 0.6, 0.95))
     light[top:bottom, left:right] += shape[..., None] * lamp
 
 
@@ -225,10 +240,13 @@ def neutral_light(canvas: Canvas, sitting: Sitting) -> Canvas:
 
 def key_light(canvas: Canvas, sitting: Sitting) -> Canvas:
     """A big soft lamp from one upper corner, a weak fill from the other."""
-    x, y = grid(canvas.shape)
-    side = x if sitting.chance(0.5) else 1 - x
-    lamp = np.exp(-(((side - 0.22) / np.float32(0.6)) ** 2 + ((y - 0.2) / np.float32(0.65)) ** 2))
-    return canvas * (np.float32(0.86) + np.float32(0.42) * lamp)[..., None]
+    mirrored = sitting.chance(0.5)
+
+    def lamp(x: Plane, y: Plane) -> Plane:
+        side = 1 - x if mirrored else x
+        return np.exp(-(((side - 0.22) / np.float32(0.6)) ** 2 + ((y - 0.2) / np.float32(0.65)) ** 2))
+
+    return canvas * (np.float32(0.86) + np.float32(0.42) * soft_plane(canvas.shape, lamp))[..., None]
 
 
 # without a scene
@@ -264,18 +282,18 @@ CLARITY = Step("local contrast", clarity)
 SCENES: Mapping[str, tuple[Step, ...]] = {
     "beach-sunset": (
         EXPOSE,
-        balance(1.1, 0.98, 0.84, saturation=1.12),
-        contrast((0, 0), (0.3, 0.26), (0.7, 0.74), (1, 1)),
+        balance(1.06, 0.86, 0.78, saturation=1.16),
+        contrast((0, 0), (0.3, 0.22), (0.7, 0.7), (1, 0.97)),
         Step("sky glow", sky_glow),
         Step("low sun over the water", low_sun),
         Step("light leak", light_leak),
-        toning("#43306e", "#ffcf8a", 0.34),
+        toning("#4a2f74", "#ffc58a", 0.42),
         vignette(0.42),
     ),
     "paris-street": (
         EXPOSE,
         balance(0.9, 0.95, 1.06, saturation=0.74),
-        contrast((0, 0), (0.3, 0.24), (0.7, 0.7), (1, 0.97)),
+        contrast((0, 0.01), (0.3, 0.29), (0.7, 0.73), (1, 0.97)),
         Step("wet paving", wet_street),
         Step("lamps in the rain", rain_bokeh),
         Step("rain", rain_streaks),

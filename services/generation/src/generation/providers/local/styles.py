@@ -10,7 +10,6 @@ from generation.providers.local.canvas import (
     as_light,
     blur,
     blur_canvas,
-    box,
     clouds,
     colour,
     curve,
@@ -102,7 +101,7 @@ def film_grain(canvas: Canvas, sitting: Sitting) -> Canvas:
     return np.maximum(canvas * (1 + strength * speckle)[..., None], 0)
 
 
-FILM_MARGINS = (0.022, 0.022, 0.022, 0.022)
+FILM_MARGINS = (0.022, 0.022, 0.022, 0.054)
 
 
 def film_print(canvas: Canvas, sitting: Sitting) -> Canvas:
@@ -117,13 +116,15 @@ WATER_MARGINS = (0.05, 0.05, 0.05, 0.05)
 
 
 def wet_in_wet(canvas: Canvas, sitting: Sitting) -> Canvas:
-    """Edge-preserving smoothing at half size: the brush finds the shapes and loses the detail."""
+    """Edge-preserving smoothing at half size: the brush finds the shapes; a fine pen brings back what makes a face a face."""
     height, width = canvas.shape[:2]
-    half = np.stack([shrink_plane(canvas[..., channel], 2) for channel in range(3)], axis=-1)
-    half = np.clip(half, 0, 1.2)
-    for radius in (8, 6, 4):
-        half = kuwahara(half, max(2, round(radius * sitting.unit * 0.8)))
-    return np.stack([resize_plane(half[..., channel], (width, height)) for channel in range(3)], axis=-1).clip(0, 1.5)
+    half = np.stack([shrink_plane(canvas[..., channel], 2) for channel in range(3)], axis=-1).clip(0, 1.2)
+    for radius in (5, 3):
+        half = kuwahara(half, max(2, round(radius * sitting.unit)))
+    painted = np.stack([resize_plane(half[..., channel], (width, height)) for channel in range(3)], axis=-1).clip(0, 1.5)
+    tone = blur(_tone(canvas), 1.3 * sitting.unit)
+    pen = (tone + np.float32(0.05)) / (blur(tone, 8 * sitting.unit) + np.float32(0.05))
+    return painted * np.clip(1 + (pen - 1) * np.float32(0.85), 0.35, 1.8)[..., None]
 
 
 def washes(canvas: Canvas, sitting: Sitting) -> Canvas:
@@ -197,14 +198,15 @@ PENCIL_MARGINS = (0.06, 0.06, 0.06, 0.06)
 def dodge(canvas: Canvas, sitting: Sitting) -> Canvas:
     """Lightness divided by its own blur leaves the lines; hatching in two directions gives the shadows back."""
     tone = _stretched(_tone(canvas))
+    calm = blur(tone, 1.1 * sitting.unit)
     soft = blur(tone, 7 * sitting.unit)
-    lines = np.clip((tone + np.float32(0.03)) / (soft + np.float32(0.03)), 0, 1)
+    lines = np.clip((calm + np.float32(0.07)) / (soft + np.float32(0.07)), 0, 1)
     lines = np.clip(1 - (1 - lines) * np.float32(2.6), 0, 1)
     shade = blur(tone, 2.5 * sitting.unit)
     hatch = _hatching(sitting, canvas.shape, 38.0, shade, 0.62) * _hatching(sitting, canvas.shape, -22.0, shade, 0.4)
     tooth = clouds(sitting.rng, canvas.shape, coarse_px=3.2 * sitting.unit, octaves=2)
     dark = np.clip(1 - lines * hatch * (np.float32(0.7) + np.float32(0.3) * smooth_step(shade, 0.05, 0.6)), 0, 1)
-    lead = np.clip(dark * (1 + np.float32(0.42) * tooth), 0, 1)
+    lead = np.clip(dark * (1 + np.float32(0.2) * tooth), 0, 1)
     graphite, white = as_light(colour("#34343c")), np.ones(3, dtype=np.float32)
     drawn = white + (graphite - white) * lead[..., None]
     hue = np.clip(canvas, 0.02, 1) / np.maximum(luma(np.clip(canvas, 0.02, 1)), 0.02)[..., None]
@@ -279,6 +281,8 @@ def instant_frame(canvas: Canvas, sitting: Sitting) -> Canvas:
 # screen print
 
 PRINT_MARGINS = (0.06, 0.06, 0.06, 0.1)
+INK_REACH = ((0.5, 0.85), (0.3, 0.6), (0.12, 0.36))
+"""Where each ink may begin, light to dark, so that a very bright or dark photo keeps some paper."""
 
 
 def flat_shapes(canvas: Canvas, sitting: Sitting) -> Canvas:
@@ -292,11 +296,8 @@ def pulled_inks(canvas: Canvas, sitting: Sitting) -> Canvas:
     """Three inks pulled one after another on coloured paper, each a hair out of register, the middle one in dots."""
     shadow, middle, accent, paper = (as_light(colour(code)) for code in sitting.inks)
     tone = _stretched(_tone(canvas))
-    ground, _, _ = np.percentile(tone[::4, ::4], (72, 45, 20))
-    cuts = [float(np.clip(value, low, high)) for value, low, high in zip(
-        np.percentile(tone[::4, ::4], (70, 44, 20)), (0.5, 0.3, 0.12), (0.85, 0.6, 0.36), strict=True
-    )]
-    del ground
+    shares = np.percentile(tone[::4, ::4], (70, 44, 20))
+    cuts = [float(np.clip(share, *reach)) for share, reach in zip(shares, INK_REACH, strict=True)]
     printed = np.empty((*tone.shape, 3), dtype=np.float32)
     printed[:] = paper
     dots = dot_screen(tone.shape, pitch_px=max(4.0, 9.5 * sitting.unit), degrees=45)
@@ -381,7 +382,7 @@ def _quarter_stones(sitting: Sitting, mean: Canvas) -> tuple[np.ndarray[tuple[in
     for side in (1, 2, 4):
         own = sitting.rng.normal(1.0, 0.075, (tone.shape[0] // side, tone.shape[1] // side)).astype(np.float32)
         shade = np.where(size == side, np.repeat(np.repeat(own, side, 0), side, 1), shade)
-    return size, saturate(stones, 1.3) * shade[..., None]
+    return size, saturate(stones, 1.14) * shade[..., None]
 
 
 def _bevel(sitting: Sitting, size: np.ndarray[tuple[int, ...], np.dtype[np.intp]], small: int) -> Plane:
@@ -436,6 +437,3 @@ def style_for(seed: int, index: int) -> Style:
     """Neighbouring items never share a style; which one begins is drawn from the seed."""
     start = PHOTOGRAPHIC_STARTS[seed % len(PHOTOGRAPHIC_STARTS)]
     return STYLES[(start + index) % len(STYLES)]
-
-
-__all__ = ["PHOTOGRAPHIC_STARTS", "STYLES", "Style", "box", "style_for"]
