@@ -97,6 +97,12 @@ class MethodNotAllowed(ServiceError):
     code, slug, status = 10001, "invalid-parameter", 405
 
 
+class UnsupportedMediaType(ServiceError):
+    """A body of another kind than the route takes."""
+
+    code, slug, status = 10001, "invalid-parameter", 415
+
+
 class UserNotFound(ServiceError):
     code, slug, status = 20000, "user-not-found", 404
 

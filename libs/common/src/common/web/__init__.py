@@ -1,0 +1,8 @@
+"""HTTP for every service: routes as data, one wrapping of each, three dialects' envelopes, OpenAPI from the same data."""
+
+from common.web.application import build_application
+from common.web.model import Model, Moment, Query
+from common.web.route import Answer, Request, Route
+from common.web.runner import WebRunner
+
+__all__ = ["Answer", "Model", "Moment", "Query", "Request", "Route", "WebRunner", "build_application"]

@@ -1,0 +1,341 @@
+"""The one place every request passes: id, deadline, principal, body, answer or refusal, one log line, one metric."""
+
+import asyncio
+import re
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+from aiohttp import http_exceptions, web
+from aiohttp.client_exceptions import ClientPayloadError
+from aiohttp.web_exceptions import HTTPException
+from multidict import CIMultiDict
+from pydantic import BaseModel
+from uuid_utils import uuid7
+
+from common.auth import Authenticator, Principal
+from common.errors import (
+    Forbidden,
+    Internal,
+    InvalidParameter,
+    MethodNotAllowed,
+    NotFound,
+    PayloadTooLarge,
+    ServiceError,
+    Unauthorized,
+    Unavailable,
+    UnsupportedMediaType,
+)
+from common.log import enabled, get_logger
+from common.metrics import Metrics
+from common.trace import Trace, current_trace
+from common.web.body import check_json_type, check_text, parse_body, parse_query, read_body
+from common.web.dialects import Dialect, dialect_of, language_of, render_error, wants_problem
+from common.web.openapi import document_of
+from common.web.route import Answer, Request, Route
+
+log = get_logger()
+
+SERVER_NAME = "darkroom"
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{8,64}")
+_TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+_JSON = "application/json; charset=utf-8"
+_SWEEP_SECONDS = 0.2
+_CLIENT_GONE = 499
+
+_BY_STATUS: Mapping[int, type[ServiceError]] = {
+    401: Unauthorized, 403: Forbidden, 404: NotFound, 405: MethodNotAllowed, 413: PayloadTooLarge, 415: UnsupportedMediaType, 503: Unavailable,
+}  # fmt: skip
+
+AioHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Deadlines:
+    """Ends requests that take too long, within a fifth of a second. One timer for all: a timer each costs more than reading the body."""
+
+    def __init__(self) -> None:
+        self._due: dict[asyncio.Task[Any], float] = {}
+        self._ended: set[asyncio.Task[Any]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self, task: asyncio.Task[Any], due: float, loop: asyncio.AbstractEventLoop) -> None:
+        """From now on the task is cancelled once the loop's clock passes `due`."""
+        self._due[task] = due
+        if self._timer is None:
+            self._timer = loop.call_later(_SWEEP_SECONDS, self._sweep, loop)
+
+    def stop(self, task: asyncio.Task[Any]) -> None:
+        self._due.pop(task, None)
+
+    def ended(self, task: asyncio.Task[Any]) -> bool:
+        """Whether the task's cancellation was ours and nobody else's; takes it back if so."""
+        if task not in self._ended:
+            return False
+        self._ended.discard(task)
+        return task.uncancel() <= 0
+
+    def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
+        now = loop.time()
+        for task in [task for task, due in self._due.items() if due <= now]:
+            del self._due[task]
+            if not task.done():
+                self._ended.add(task)
+                task.add_done_callback(self._ended.discard)
+                task.cancel()
+        self._timer = loop.call_later(_SWEEP_SECONDS, self._sweep, loop) if self._due else None
+
+
+def build_application(
+    routes: Sequence[Route],
+    deps: object,
+    *,
+    name: str,
+    authenticator: Authenticator | None = None,
+    metrics: Metrics | None = None,
+    title: str | None = None,
+) -> web.Application:
+    """An aiohttp application of these routes. Without an authenticator only routes with auth="none" may exist.
+
+    Serve it with `WebRunner`, which adds what aiohttp lacks: an end to slow clients, and our envelope for requests that cannot be parsed.
+    """
+    if authenticator is None and any(route.auth != "none" for route in routes):
+        raise ValueError("routes that ask who is there need an authenticator")
+    document = document_of(routes, name=name, title=title or f"Darkroom {name}")
+    edge = _Edge(deps, authenticator, metrics or Metrics(name))
+    application = web.Application(client_max_size=1024**3)
+    known: dict[str, set[str]] = {}
+    for route in (*routes, _openapi_route(document)):
+        handler = edge.wrap(route)
+        for method in ("GET", "HEAD") if route.method == "GET" else (route.method,):
+            resource = application.router.add_route(method, route.path, handler, expect_handler=_expect)
+            known.setdefault(resource.resource.canonical if resource.resource else route.path, set()).add(method)
+    application.router.add_route("*", "/{tail:.*}", edge.nobody(application), expect_handler=_expect)
+    return application
+
+
+class _Edge:
+    """What the wrapped routes of one application share."""
+
+    def __init__(self, deps: object, authenticator: Authenticator | None, metrics: Metrics) -> None:
+        self._deps = deps
+        self._authenticator = authenticator
+        self._requests = metrics.requests
+        self._deadlines = Deadlines()
+        self._logs_all = enabled("info")
+
+    def wrap(self, route: Route) -> AioHandler:
+        """The route's handler with everything around it. One closure instead of a chain, because this is the hot path of every service."""
+        act = route.handler
+        dialect = dialect_of(route.path)
+        body_model, query_model, bytes_max, may_be_form = route.body, route.query, route.body_bytes_max, route.multipart
+        deadline_seconds, raw, auth = route.deadline_seconds, route.raw, route.auth
+        deps, deadlines, requests = self._deps, self._deadlines, self._requests
+        has_params = "{" in route.path
+
+        async def handle(http: web.Request) -> web.StreamResponse:
+            started = time.perf_counter()
+            headers = http.headers
+            request_id, trace = _trace_of(headers)
+            current_trace.set(trace)
+            loop = http._loop
+            due = loop.time() + deadline_seconds
+            task = asyncio.current_task()
+            if not raw and task is not None:
+                deadlines.start(task, due, loop)
+            response: web.StreamResponse | None = None
+            fault: BaseException | None = None
+            refusal: ServiceError | None = None
+            try:
+                principal = await self._principal(auth, dialect, headers) if auth != "none" else None
+                request: Request[Any] = Request(deps, http, dialect=dialect, request_id=request_id, principal=principal, deadline=due)
+                if has_params:
+                    for param, value in request.params.items():
+                        check_text(value, param)
+                if query_model is not None:
+                    request.query = parse_query(query_model, http.rel_url.query, lambda: request.lang)
+                if body_model is not None and not (may_be_form and _is_form(headers)):
+                    check_json_type(headers.get("Content-Type"))
+                    request.body = parse_body(body_model, await read_body(http, bytes_max), lambda: request.lang)
+                answer = await act(request)
+                response = _render(answer, request_id) if isinstance(answer, Answer) else _adopt(answer, request_id)
+            except ServiceError as error:
+                refusal = error
+                fault = error if error.status >= 500 and not error.retryable else None
+            except asyncio.CancelledError:
+                if task is None or not deadlines.ended(task):
+                    raise
+                refusal = Unavailable("the answer took too long", retry_after_seconds=2)
+            except ConnectionResetError:
+                requests.add(http.method, route.path, _CLIENT_GONE, time.perf_counter() - started)
+                raise
+            except Exception as error:
+                if isinstance(error, HTTPException) and error.status < 400:
+                    raise
+                refusal = _translate(error)
+                fault = error if refusal.status >= 500 else None
+            finally:
+                if not raw and task is not None:
+                    deadlines.stop(task)
+            if response is None:
+                assert refusal is not None
+                response = _refuse(refusal, http, dialect, request_id)
+            seconds = time.perf_counter() - started
+            requests.add(http.method, route.path, response.status, seconds)
+            if fault is not None or response.status >= 500 or self._logs_all:
+                _log_line(http, route.path, response.status, seconds, refusal, fault)
+            return response
+
+        return handle
+
+    async def _principal(self, auth: str, dialect: Dialect, headers: Any) -> Principal | None:
+        assert self._authenticator is not None
+        token = _token_of(headers, dialect)
+        if token is None:
+            if auth == "optional":
+                return None
+            raise Unauthorized("no token was sent")
+        principal = self._authenticator.known(token) or await self._authenticator.principal_of(token)
+        role = principal.role
+        if auth == "user" or auth == "optional":
+            if role == "service":
+                raise Forbidden("this is for users")
+        elif auth != role:
+            raise Forbidden(f"this is for {auth}s")
+        return principal
+
+    def nobody(self, application: web.Application) -> AioHandler:
+        """Answers what no route answers: 404, or 405 with the methods that would have been right."""
+
+        async def handle(http: web.Request) -> web.StreamResponse:
+            started = time.perf_counter()
+            request_id, trace = _trace_of(http.headers)
+            current_trace.set(trace)
+            allowed = await _allowed(application, http)
+            dialect = dialect_of(http.path)
+            if allowed:
+                response = _refuse(MethodNotAllowed(), http, dialect, request_id)
+                response.headers["Allow"] = ", ".join(allowed)
+            else:
+                response = _refuse(NotFound(), http, dialect, request_id, unknown_route=True)
+            seconds = time.perf_counter() - started
+            self._requests.add("*", "*", response.status, seconds)
+            if self._logs_all:
+                _log_line(http, "*", response.status, seconds, None, None)
+            return response
+
+        return handle
+
+
+def _trace_of(headers: Any) -> tuple[str, Trace]:
+    request_id, traceparent = headers.get("X-Request-Id"), headers.get("traceparent")
+    made = None
+    if request_id is None or _REQUEST_ID.fullmatch(request_id) is None:
+        made = uuid7().hex
+        request_id = made
+    if traceparent is None or _TRACEPARENT.fullmatch(traceparent) is None:
+        made = made or uuid7().hex
+        traceparent = f"00-{made}-{made[16:]}-01"
+    return request_id, Trace(request_id, traceparent)
+
+
+def _token_of(headers: Any, dialect: Dialect) -> str | None:
+    given = headers.get("Authorization")
+    if given is not None:
+        if given[:7] == "Bearer " or given[:7].lower() == "bearer ":
+            return str(given[7:].strip())
+        raise Unauthorized("only bearer tokens are taken")
+    return headers.get("X-LC-Session") if dialect == "song" else None
+
+
+def _is_form(headers: Any) -> bool:
+    return bool(headers.get("Content-Type", "").lower().startswith("multipart/"))
+
+
+def _render(answer: Answer, request_id: str) -> web.Response:
+    body = answer.body
+    if isinstance(body, BaseModel):
+        body = body.__pydantic_serializer__.to_json(body, by_alias=True)
+    headers = CIMultiDict({"Server": SERVER_NAME, "X-Request-Id": request_id})
+    if body is not None:
+        headers["Content-Type"] = _JSON
+    if answer.headers:
+        headers.update(answer.headers)
+    return web.Response(body=body, status=answer.status, headers=headers)
+
+
+def _adopt(response: web.StreamResponse, request_id: str) -> web.StreamResponse:
+    if not response.prepared:
+        response.headers["X-Request-Id"] = request_id
+        response.headers["Server"] = SERVER_NAME
+    return response
+
+
+def _refuse(error: ServiceError, http: web.BaseRequest, dialect: Dialect, request_id: str, *, unknown_route: bool = False) -> web.Response:
+    headers = http.headers
+    lang = language_of(headers.get("Accept-Language"), dialect)
+    problem = wants_problem(headers.get("Accept"))
+    status, body, said = render_error(
+        error, dialect=dialect, lang=lang, path=http.path, request_id=request_id, problem=problem, unknown_route=unknown_route
+    )
+    response = web.Response(body=body, status=status, headers={"Server": SERVER_NAME, "X-Request-Id": request_id, **said})
+    if status == 413:
+        # The rest of a body that is too large is not worth reading.
+        response.force_close()
+    return response
+
+
+def _translate(error: Exception) -> ServiceError:
+    """The refusal for what is not one: a broken body, a peer that is away, else a fault of ours without any detail."""
+    if isinstance(error, (http_exceptions.HttpProcessingError, ClientPayloadError, web.RequestPayloadError)):
+        return InvalidParameter.of("body", "could not be read")
+    if isinstance(error, HTTPException):
+        return _BY_STATUS.get(error.status, InvalidParameter if error.status < 500 else Internal)()
+    if isinstance(error, (TimeoutError, ConnectionError)):
+        return Unavailable()
+    return Internal()
+
+
+def _log_line(
+    http: web.BaseRequest, route: str, status: int, seconds: float, refusal: ServiceError | None, fault: BaseException | None
+) -> None:
+    fields: dict[str, Any] = {"method": http.method, "route": route, "status": status, "ms": round(seconds * 1000, 2)}
+    if refusal is not None:
+        fields["code"] = refusal.code
+        fields["why"] = refusal.detail
+    if fault is not None:
+        log.error("http.failed", **fields, exc_info=fault)
+    elif status >= 500:
+        log.warning("http.refused", **fields)
+    else:
+        log.info("http.answered", **fields)
+
+
+async def _allowed(application: web.Application, http: web.Request) -> list[str]:
+    found: set[str] = set()
+    for resource in application.router.resources():
+        if resource.canonical != "/{tail}":
+            _match, methods = await resource.resolve(http)
+            found |= methods
+    return sorted(found)
+
+
+async def _expect(http: web.Request) -> web.StreamResponse | None:
+    expectation = http.headers.get("Expect", "")
+    if expectation.lower() != "100-continue":
+        request_id, _trace = _trace_of(http.headers)
+        return _refuse(InvalidParameter.of("Expect", "is not known here"), http, dialect_of(http.path), request_id)
+    if http.version >= (1, 1):
+        await http.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        http.writer.output_size = 0
+    return None
+
+
+def _openapi_route(document: bytes) -> Route:
+    etag = f'"{secrets.token_hex(8)}"'
+
+    async def show(_request: Request[Any]) -> Answer:
+        return Answer(document, headers={"ETag": etag, "Cache-Control": "no-cache"})
+
+    return Route("GET", "/openapi.json", show, auth="none", summary="This document")

@@ -1,0 +1,181 @@
+"""From bytes on the wire to a validated model; everything broken is one refusal, InvalidParameter, that names the field."""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import orjson
+from aiohttp import web
+from pydantic import BaseModel, ValidationError
+
+from common.errors import FieldError, InvalidParameter, PayloadTooLarge, UnsupportedMediaType
+from common.messages import Lang, field_text
+
+INTEGER_MAX = 2**63 - 1
+
+_ERRORS_SHOWN_MAX = 20
+_JSON_TYPES = ("application/json", "text/json")
+
+M = TypeVar("M", bound=BaseModel)
+
+
+async def read_body(http: web.Request, bytes_max: int) -> bytes:
+    """The whole body; raises PayloadTooLarge as soon as it is known to be over the limit, whatever its encoding."""
+    declared = http.headers.get("Content-Length")
+    if declared is not None and int(declared) > bytes_max:
+        raise PayloadTooLarge(f"the body may have at most {bytes_max} bytes")
+    content = http.content
+    first = await content.readany()
+    if content.at_eof() and len(first) <= bytes_max:
+        return first
+    parts, size = [first], len(first)
+    while True:
+        if size > bytes_max:
+            raise PayloadTooLarge(f"the body may have at most {bytes_max} bytes")
+        more = await content.readany()
+        if not more:
+            return b"".join(parts)
+        parts.append(more)
+        size += len(more)
+
+
+def check_json_type(content_type: str | None) -> None:
+    """A body that says it is something else than JSON is refused; one that says nothing is taken for JSON."""
+    if content_type is None or content_type.startswith("application/json"):
+        return
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind not in _JSON_TYPES and not (kind.startswith("application/") and kind.endswith("+json")):
+        raise UnsupportedMediaType(f"the body is {kind[:80]!r}, not application/json")
+
+
+def parse_body(model: type[M], raw: bytes, lang: Lang | Callable[[], Lang]) -> M:
+    """The body as a model. JSON is checked by stricter eyes than pydantic's before it may look."""
+    check_json(raw)
+    try:
+        return model.__pydantic_validator__.validate_json(raw)  # type: ignore[no-any-return]
+    except ValidationError as error:
+        raise invalid(error, lang() if callable(lang) else lang) from None
+
+
+def parse_query(model: type[M], given: Mapping[str, str], lang: Lang | Callable[[], Lang]) -> M:
+    """The query string as a model: an empty value is an absent one, of a repeated name the first counts."""
+    values: dict[str, str] = {}
+    for name, value in given.items():
+        if value and name not in values:
+            check_text(value, name)
+            values[name] = value
+    try:
+        return model.__pydantic_validator__.validate_python(values)  # type: ignore[no-any-return]
+    except ValidationError as error:
+        raise invalid(error, lang() if callable(lang) else lang) from None
+
+
+def parse_fields(model: type[M], given: Mapping[str, Any], lang: Lang) -> M:
+    """The text fields of a form as a model; numbers and truths come as text and are read as such."""
+    for name, value in given.items():
+        for one in value if isinstance(value, list) else [value]:
+            if isinstance(one, str):
+                check_text(one, name)
+    try:
+        return model.__pydantic_validator__.validate_python(dict(given))  # type: ignore[no-any-return]
+    except ValidationError as error:
+        raise invalid(error, lang) from None
+
+
+def invalid(error: ValidationError, lang: Lang) -> InvalidParameter:
+    """What pydantic found, field by field, in the reader's language; never with the value that was sent."""
+    found = error.errors(include_url=False, include_input=False)
+    fields = [FieldError(_place(one["loc"]), _sentence(one, lang)) for one in found[:_ERRORS_SHOWN_MAX]]
+    return InvalidParameter("; ".join(f"{one.field}: {one.message}" for one in fields), errors=fields)
+
+
+def check_text(value: str, field: str) -> None:
+    """Refuse text that PostgreSQL could not store: NUL and lone surrogates."""
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidParameter.of(field, "is not valid UTF-8") from error
+    if "\x00" in value:
+        raise InvalidParameter.of(field, "must not contain NUL")
+
+
+def check_json(raw: bytes) -> Any:
+    """Refuse JSON that pydantic would take or stumble over; answers what orjson read.
+
+    orjson refuses NaN, Infinity, 1e999, invalid UTF-8, a BOM, lone surrogates, trailing text and nesting beyond 1024. What it lets pass
+    (repeated names, integers beyond 64 bits, escaped NUL) is found by counting, and only when the count is odd by a second, slow reading.
+    """
+    try:
+        tree = orjson.loads(raw)
+        keys = _count_keys(tree)
+    except (ValueError, RecursionError) as error:
+        raise InvalidParameter.of("body", "is not valid JSON") from error
+    # Every name in the text is followed by `":` unless a space stands between; so equal counts mean that no name was dropped as a repeat.
+    if keys != raw.count(b'":') or b"\\u0000" in raw or b'" ' in raw or b'"\n' in raw or b'"\r' in raw or b'"\t' in raw:
+        _read_slowly(raw)
+    return tree
+
+
+def _count_keys(node: Any) -> int:
+    """How many names all objects of a tree have; -1 (never equal to a count) when a number needs a closer look."""
+    keys, waiting = 0, [node]
+    while waiting:
+        node = waiting.pop()
+        kind = type(node)
+        if kind is dict:
+            keys += len(node)
+            waiting.extend(node.values())
+        elif kind is list:
+            waiting.extend(node)
+        elif (kind is int or kind is float) and not -INTEGER_MAX <= node <= INTEGER_MAX:
+            return -1
+    return keys
+
+
+def _read_slowly(raw: bytes) -> None:
+    try:
+        json.loads(raw, object_pairs_hook=_distinct, parse_int=_small)
+    except InvalidParameter:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise InvalidParameter.of("body", "is not valid JSON") from error
+    if b"\\u0000" in raw and _has_nul(orjson.loads(raw)):
+        raise InvalidParameter.of("body", "must not contain NUL")
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise InvalidParameter.of("body", "names a field twice")
+    return found
+
+
+def _small(digits: str) -> int:
+    value = int(digits) if len(digits) <= 20 else INTEGER_MAX + 1
+    if abs(value) > INTEGER_MAX:
+        raise InvalidParameter.of("body", "holds a number that is too large")
+    return value
+
+
+def _has_nul(node: Any) -> bool:
+    waiting = [node]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, dict):
+            waiting.extend(node.keys())
+            waiting.extend(node.values())
+        elif isinstance(node, list):
+            waiting.extend(node)
+        elif isinstance(node, str) and "\x00" in node:
+            return True
+    return False
+
+
+def _place(loc: tuple[int | str, ...]) -> str:
+    return ".".join(str(part) for part in loc)[:200] or "body"
+
+
+def _sentence(error: Any, lang: Lang) -> str:
+    said = str(error["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    return field_text(error["type"], lang, error.get("ctx"), said if error["type"] in ("value_error", "assertion_error") else None)

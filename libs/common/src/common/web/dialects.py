@@ -1,0 +1,114 @@
+"""Which dialect a path speaks, and how each says no."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import orjson
+
+from common.errors import FieldError, MethodNotAllowed, NotFound, PayloadTooLarge, RateLimited, ServiceError, UnsupportedMediaType
+from common.messages import Lang, text
+
+Dialect = Literal["photo", "song", "v1"]
+
+_SONG_ROOTS = frozenset({"users", "login", "requestPasswordReset", "works", "music", "points"})
+_PROBLEM = "application/problem+json"
+_JSON = "application/json; charset=utf-8"
+_SENTENCES: Mapping[type[ServiceError], str] = {
+    PayloadTooLarge: "payload-too-large", MethodNotAllowed: "method-not-allowed", UnsupportedMediaType: "media-type-refused",
+}  # fmt: skip
+
+
+def dialect_of(path: str) -> Dialect:
+    """The dialect of a path: `/api/` photo, the six song roots song, everything else v1."""
+    if path.startswith("/api/") or path == "/api":
+        return "photo"
+    return "song" if path[1:].partition("/")[0] in _SONG_ROOTS else "v1"
+
+
+def language_of(accept_language: str | None, dialect: Dialect) -> Lang:
+    """The language of sentences: what is asked for first, else Chinese in photo and song, English in v1."""
+    if accept_language:
+        for wish in accept_language[:200].split(","):
+            name = wish.partition(";")[0].strip().lower()[:2]
+            if name == "zh":
+                return "zh"
+            if name == "en":
+                return "en"
+    return "en" if dialect == "v1" else "zh"
+
+
+def wants_problem(accept: str | None) -> bool:
+    """Whether the caller asked for RFC 9457 whatever the path."""
+    return accept is not None and _PROBLEM in accept
+
+
+def status_of(error: ServiceError, dialect: Dialect) -> int:
+    """The HTTP status of a refusal in a dialect."""
+    return error.photo_status if dialect == "photo" and error.photo_status is not None else error.status
+
+
+def render_error(
+    error: ServiceError, *, dialect: Dialect, lang: Lang, path: str, request_id: str, problem: bool, unknown_route: bool = False
+) -> tuple[int, bytes, dict[str, str]]:
+    """Status, body and headers of a refusal."""
+    status = status_of(error, dialect)
+    headers = {"Content-Type": _JSON, "X-Error-Code": str(error.code)}
+    if status in (429, 503) or isinstance(error, RateLimited):
+        headers["Retry-After"] = str(error.retry_after_seconds or 1)
+    if status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    sentence = text("route-not-found" if unknown_route else _SENTENCES.get(type(error), error.slug), lang)
+    if problem or dialect == "v1":
+        headers["Content-Type"] = _PROBLEM
+        body = _problem(error, status=status, sentence=sentence, path=path, request_id=request_id)
+    elif dialect == "photo":
+        body = _photo(error, sentence=sentence, path=path if unknown_route else None)
+    else:
+        body = _song(error, sentence=sentence)
+    return status, orjson.dumps(body, default=str), headers
+
+
+def unknown_route() -> NotFound:
+    """The refusal for a path that nobody answers."""
+    return NotFound()
+
+
+def _fields(errors: tuple[FieldError, ...]) -> list[dict[str, str]]:
+    return [{"field": one.field, "message": one.message} for one in errors]
+
+
+def _photo(error: ServiceError, *, sentence: str, path: str | None) -> dict[str, Any]:
+    body: dict[str, Any] = {"success": False, "message": sentence}
+    if error.data is not None:
+        body["data"] = error.data
+    if error.errors:
+        body["errors"] = _fields(error.errors)
+    if path is not None:
+        body["path"] = path
+    return body
+
+
+def _song(error: ServiceError, *, sentence: str) -> dict[str, Any]:
+    details: dict[str, Any] = dict(error.data or {})
+    if error.errors:
+        details["errors"] = _fields(error.errors)
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+    return {"code": error.code, "message": sentence, "details": details, "timestamp": now}
+
+
+def _problem(error: ServiceError, *, status: int, sentence: str, path: str, request_id: str) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "type": f"urn:darkroom:error:{error.slug}",
+        "title": sentence,
+        "status": status,
+        "detail": error.detail or sentence,
+        "instance": path,
+        "code": error.code,
+        "request_id": request_id,
+        "retryable": error.retryable,
+        "errors": _fields(error.errors),
+    }
+    if error.data is not None:
+        body["data"] = error.data
+    return body

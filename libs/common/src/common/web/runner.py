@@ -1,0 +1,122 @@
+"""What aiohttp's server lacks: an end to slow clients, and our envelope for requests that cannot even be parsed."""
+
+import asyncio
+from typing import Any
+
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.web_protocol import RequestHandler
+from uuid_utils import uuid7
+
+from common.errors import Internal, InvalidParameter
+from common.log import get_logger
+from common.web.dialects import render_error
+
+HEADER_SECONDS = 10.0
+BODY_SECONDS = 30.0
+KEEPALIVE_SECONDS = 75.0
+
+_LOOK_EVERY_SECONDS = 1.0
+
+log = get_logger()
+
+
+class Connection(RequestHandler):
+    """One client's connection, which remembers when it last heard something."""
+
+    __slots__ = ("heard_at", "silent_since")
+
+    def __init__(self, manager: web.Server, *, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
+        super().__init__(manager, loop=loop, **options)
+        self.heard_at = loop.time()
+        self.silent_since: float | None = self.heard_at
+        """Since when bytes of a request's head are owed: from the connection on, or from the first bytes of a next request."""
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if data:
+            self.heard_at = self._loop.time()
+            if self._messages or self._request_in_progress or self._upgraded:
+                self.silent_since = None
+            elif self.silent_since is None and self._waiter is not None:
+                self.silent_since = self.heard_at
+
+    def is_too_slow(self, now: float, *, header_seconds: float, body_seconds: float) -> bool:
+        """Whether the client owes bytes for longer than it may. What waits because we do not read is our fault, not the client's."""
+        if self._upgraded or self.transport is None or self._reading_paused or self._buffer_paused:
+            return False
+        request = self._current_request
+        if request is not None:
+            return not request.content.is_eof() and request.content._waiter is not None and now - self.heard_at > body_seconds
+        return self.silent_since is not None and not self._messages and now - self.silent_since > header_seconds
+
+    def handle_error(
+        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> web.StreamResponse:
+        """What could not be parsed, or escaped every handler: an envelope without any detail, then the connection is closed."""
+        if request.writer.output_size > 0:
+            raise ConnectionError("an answer had begun already")
+        unreadable = status == 400 or isinstance(exc, HttpProcessingError)
+        if not unreadable:
+            log.error("http.escaped", exc_info=exc)
+        error = InvalidParameter("the request could not be read") if unreadable else Internal()
+        request_id = uuid7().hex
+        status, body, headers = render_error(error, dialect="v1", lang="en", path="", request_id=request_id, problem=True)
+        response = web.Response(body=body, status=status, headers={"Server": "darkroom", "X-Request-Id": request_id, **headers})
+        response.force_close()
+        return response
+
+
+class _Server(web.Server):
+    def __call__(self) -> RequestHandler:
+        return Connection(self, loop=self._loop, **self._kwargs)
+
+
+class WebRunner(web.AppRunner):
+    """aiohttp's runner with watched connections: 10 s for a request's head, 30 s for the next bytes of its body, no access log."""
+
+    __slots__ = ("_body_seconds", "_header_seconds", "_watch")
+
+    def __init__(
+        self,
+        application: web.Application,
+        *,
+        shutdown_timeout: float = 8.0,
+        header_seconds: float = HEADER_SECONDS,
+        body_seconds: float = BODY_SECONDS,
+        keepalive_timeout: float = KEEPALIVE_SECONDS,
+    ) -> None:
+        super().__init__(
+            application, handle_signals=False, access_log=None, shutdown_timeout=shutdown_timeout, keepalive_timeout=keepalive_timeout
+        )
+        self._header_seconds = header_seconds
+        self._body_seconds = body_seconds
+        self._watch: asyncio.Task[None] | None = None
+
+    async def setup(self) -> None:
+        await super().setup()
+        self._watch = asyncio.get_running_loop().create_task(self._watch_clients(), name="slow clients")
+
+    async def cleanup(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.gather(self._watch, return_exceptions=True)
+            self._watch = None
+        await super().cleanup()
+
+    async def _make_server(self) -> web.Server:
+        made = await super()._make_server()
+        return _Server(made.request_handler, request_factory=made.request_factory, loop=made._loop, **made._kwargs)
+
+    async def _watch_clients(self) -> None:
+        loop = asyncio.get_running_loop()
+        every = min(_LOOK_EVERY_SECONDS, self._header_seconds / 4, self._body_seconds / 4)
+        while True:
+            await asyncio.sleep(every)
+            server, now = self.server, loop.time()
+            if server is None:
+                continue
+            for one in server.connections:
+                if isinstance(one, Connection) and one.is_too_slow(now, header_seconds=self._header_seconds, body_seconds=self._body_seconds):
+                    log.info("http.too_slow")
+                    one.force_close()
