@@ -1,0 +1,6 @@
+"""Routes of notify."""
+
+from common.web import Route
+from notify.api.photo import open_socket
+
+routes = (Route("GET", "/ws", open_socket, auth="none", raw=True, summary="Live frames: authenticate with the first one"),)

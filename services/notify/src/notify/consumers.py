@@ -1,0 +1,63 @@
+"""What notify hears: ends of tasks and new works become notices, progress and balances become hints."""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from common.bus.consumer import Subscriptions
+from common.db import Tx
+from common.events import CreditsChanged, Event, Fact, TaskCancelled, TaskCompleted, TaskEnded, TaskFailed, TaskProgressed, WorkCreated
+from notify import commands
+from notify.deps import Deps
+from notify.domain import News
+from notify.schemas.frames import render_credits, render_progress
+
+subscriptions = Subscriptions(group="notify")
+
+
+@subscriptions.hear(TaskCompleted, TaskFailed, TaskCancelled, WorkCreated)
+async def on_news(deps: Deps, tx: Tx, events: Sequence[Event[Fact]]) -> None:
+    """A row in each owner's feed, then a push. Safe twice: the inbox and the feed's unique event id keep one row per fact."""
+    notices = await commands.store_notices(tx, [_news(event) for event in events], origin=deps.hub.origin)
+    tx.after_commit(lambda: deps.hub.push_notices(notices))
+
+
+@subscriptions.overhear(TaskProgressed)
+async def on_task_progressed(deps: Deps, events: Sequence[Event[TaskProgressed]]) -> None:
+    """A hint to whoever looks on; the last one of a task wins."""
+    now_ms = int(time.time() * 1000)
+    for event in events:
+        fact = event.fact
+        if deps.hub.is_connected(fact.user_id):
+            deps.hub.push_progress(fact.user_id, fact.task_id, (fact.claim_no, fact.n, fact.progress), render_progress(fact, now_ms))
+
+
+@subscriptions.overhear(CreditsChanged)
+async def on_credits_changed(deps: Deps, events: Sequence[Event[CreditsChanged]]) -> None:
+    """A hint to the account's owner; the newest version of an account wins."""
+    now_ms = int(time.time() * 1000)
+    for event in events:
+        fact = event.fact
+        if deps.hub.is_connected(fact.user_id):
+            deps.hub.push_credits(fact.user_id, fact.asset, fact.sequence, render_credits(fact, now_ms))
+
+
+def _news(event: Event[Fact]) -> News:
+    fact = event.fact
+    if isinstance(fact, WorkCreated):
+        payload: dict[str, Any] = {
+            "work_id": str(fact.work_id), "task_id": str(fact.task_id) if fact.task_id else None, "kind": fact.kind, "title": fact.title, "public": fact.public,
+        }
+        return News(fact.user_id, event.event_id, "work_created", payload)
+    assert isinstance(fact, TaskEnded)
+    payload = {
+        "task_id": str(fact.task_id), "kind": fact.kind, "title": fact.title, "work_id": str(fact.work_id), "asked": fact.asked, "delivered": fact.delivered,
+        "items": [item.model_dump() for item in fact.items],
+    }
+    if isinstance(fact, TaskCompleted):
+        payload |= {"description": fact.description, "lyrics": fact.lyrics}
+        return News(fact.user_id, event.event_id, "task_complete", payload)
+    if isinstance(fact, TaskFailed):
+        payload |= {"reason": fact.reason, "message": fact.message}
+        return News(fact.user_id, event.event_id, "task_failed", payload)
+    return News(fact.user_id, event.event_id, "task_cancelled", payload)

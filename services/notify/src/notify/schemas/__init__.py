@@ -1,0 +1,1 @@
+"""What sockets carry, in the photo dialect's words."""

@@ -1,0 +1,302 @@
+"""Connected sockets: who listens, what each has been sent, and one write per socket and turn of the loop."""
+
+import asyncio
+import random
+import struct
+import time
+from collections.abc import Sequence
+from typing import Any, Protocol
+from uuid import UUID
+
+import orjson
+import structlog
+from aiohttp import web
+
+from common.ids import new_id
+from notify.domain import Notice
+from notify.schemas.frames import SignUrl, render_notice
+
+log = structlog.get_logger()
+
+_PAGE = 200
+_ENDED_MAX = 10_000
+_BUFFER_BYTES_MAX = 256 * 1024
+
+
+class ListNotices(Protocol):
+    """Reads a user's notices after a number."""
+
+    async def __call__(self, user_id: UUID, *, after_seq: int, limit: int) -> list[Notice]: ...
+
+
+class Connection:
+    """One socket. `sent` is the last number written: a push is written only when it is the next one, else the rows are read."""
+
+    def __init__(self, hub: "Hub", user_id: UUID, ws: web.WebSocketResponse, transport: asyncio.Transport, *, expires_at: float) -> None:
+        self.user_id = user_id
+        self.ws = ws
+        self.expires_at = expires_at
+        self.heard_at = time.monotonic()
+        self.sent = 0
+        self.live = False
+        self._hub = hub
+        self._transport = transport
+        self._frames: list[bytes] = []
+        self._volatile: dict[tuple[str, object], bytes] = {}
+        self._progress_at: dict[object, float] = {}
+        self._known_seq = 0
+        self._scheduled = False
+        self._slow_since: float | None = None
+        self._catching_up: asyncio.Task[None] | None = None
+        self._closed = False
+
+    def offer(self, notice: Notice) -> None:
+        """A notice just stored: written if it is the next, read from the rows if something is between."""
+        self._known_seq = max(self._known_seq, notice.seq)
+        if not self.live or notice.seq <= self.sent:
+            return
+        if notice.seq == self.sent + 1:
+            self.sent = notice.seq
+            self._put(self._hub.render(notice))
+        else:
+            self.catch_up()
+
+    def tell_head(self, seq: int) -> None:
+        """Another replica stored something: read the rows when ours are behind."""
+        self._known_seq = max(self._known_seq, seq)
+        if self.live and seq > self.sent:
+            self.catch_up()
+
+    def catch_up(self) -> None:
+        """Read the rows after `sent` until there are none, then listen to pushes again."""
+        if self._catching_up is None and not self._closed:
+            self.live = False
+            self._catching_up = asyncio.create_task(self._read_rows(), name="socket catches up")
+
+    def hint(self, kind: str, about: object, frame: bytes) -> None:
+        """A volatile frame: replaces the one about the same thing that is still waiting."""
+        if not self._closed:
+            self._volatile[(kind, about)] = frame
+            self._schedule()
+
+    def say(self, frame: bytes) -> None:
+        """A frame that is neither stored nor merged (pong, answers)."""
+        self._put(frame)
+
+    def flush(self) -> None:
+        """Everything that waits, in one write."""
+        self._scheduled = False
+        if self._closed or self._transport.is_closing():
+            return
+        if self._transport.get_write_buffer_size() > _BUFFER_BYTES_MAX:
+            self._wait_for_client()
+            return
+        self._slow_since = None
+        frames, self._frames = self._frames, []
+        now = time.monotonic()
+        later: dict[tuple[str, object], bytes] = {}
+        for (kind, about), frame in self._volatile.items():
+            if kind == "progress" and now - self._progress_at.get(about, 0.0) < self._hub.progress_every_seconds:
+                later[(kind, about)] = frame
+                continue
+            if kind == "progress":
+                self._progress_at[about] = now
+            frames.append(frame)
+        self._volatile = later
+        if later:
+            self._schedule(self._hub.progress_every_seconds / 2)
+        if frames:
+            self._transport.write(b"".join(map(_text_frame, frames)))
+
+    def forget_task(self, task_id: object) -> None:
+        """No progress after the end."""
+        self._volatile.pop(("progress", task_id), None)
+        self._progress_at.pop(task_id, None)
+
+    def ping(self) -> None:
+        """Ask whether the client is there."""
+        if not self._transport.is_closing():
+            self._transport.write(b"\x89\x00")
+
+    async def close(self, code: int, reason: bytes = b"") -> None:
+        """Say goodbye with a code; safe to call again."""
+        if self._closed:
+            return
+        self.flush()
+        self._closed = True
+        self.cancel()
+        try:
+            async with asyncio.timeout(2):
+                await self.ws.close(code=code, message=reason)
+        except (TimeoutError, ConnectionError, RuntimeError):
+            self._transport.abort()
+
+    def cancel(self) -> None:
+        """Stop what runs for this socket."""
+        self._closed = True
+        if self._catching_up is not None:
+            self._catching_up.cancel()
+
+    async def _read_rows(self) -> None:
+        try:
+            while not self._closed:
+                notices = await self._hub.list_notices(self.user_id, after_seq=self.sent, limit=_PAGE)
+                for notice in notices:
+                    self.sent = notice.seq
+                    self._put(self._hub.render(notice))
+                while len(self._frames) >= _PAGE and not self._closed:
+                    await asyncio.sleep(0.01)  # a client that reads slowly is not given the whole feed at once
+                if len(notices) < _PAGE and self._known_seq <= self.sent:
+                    self.live = True
+                    return
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            log.warning("socket.catch_up_failed", error=type(error).__name__)
+            self._hub.close_later(self, 4010)
+        finally:
+            self._catching_up = None
+
+    def _put(self, frame: bytes) -> None:
+        if self._closed:
+            return
+        self._frames.append(frame)
+        if len(self._frames) > self._hub.frames_waiting_max:
+            # What is stored stays in the feed; the client resumes from its last number.
+            self._volatile.clear()
+            self._hub.close_later(self, 4008)
+        self._schedule()
+
+    def _schedule(self, seconds: float = 0) -> None:
+        if self._scheduled:
+            return
+        self._scheduled = True
+        loop = asyncio.get_running_loop()
+        if seconds:
+            loop.call_later(seconds, self.flush)
+        else:
+            loop.call_soon(self.flush)
+
+    def _wait_for_client(self) -> None:
+        now = time.monotonic()
+        if self._slow_since is None:
+            self._slow_since = now
+        if now - self._slow_since > self._hub.send_seconds:
+            self._hub.close_later(self, 4008)
+        else:
+            self._schedule(0.05)
+
+
+class Hub:
+    """Every socket of this process, by user."""
+
+    def __init__(
+        self, *, list_notices: ListNotices, sign: SignUrl, frames_waiting_max: int, send_seconds: float, progress_every_seconds: float, sockets_per_user_max: int
+    ) -> None:
+        self.list_notices = list_notices
+        self.origin = new_id().hex
+        """Names this process in the hints it gives to others."""
+        self.frames_waiting_max = frames_waiting_max
+        self.send_seconds = send_seconds
+        self.progress_every_seconds = progress_every_seconds
+        self._sign = sign
+        self._sockets_per_user_max = sockets_per_user_max
+        self._by_user: dict[UUID, list[Connection]] = {}
+        self._progress: dict[UUID, tuple[int, int, int]] = {}
+        self._credits: dict[tuple[UUID, str], int] = {}
+        self._ended: dict[str, None] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+
+    def render(self, notice: Notice) -> bytes:
+        """A notice's frame, URLs signed now."""
+        return render_notice(notice, self._sign)
+
+    def is_connected(self, user_id: UUID) -> bool:
+        return user_id in self._by_user
+
+    def is_full(self, user_id: UUID) -> bool:
+        """Whether this user has as many sockets as one may have."""
+        return len(self._by_user.get(user_id, ())) >= self._sockets_per_user_max
+
+    def add(self, connection: Connection) -> None:
+        self._by_user.setdefault(connection.user_id, []).append(connection)
+
+    def remove(self, connection: Connection) -> None:
+        connection.cancel()
+        mine = self._by_user.get(connection.user_id, [])
+        if connection in mine:
+            mine.remove(connection)
+        if not mine:
+            self._by_user.pop(connection.user_id, None)
+
+    def connections(self) -> list[Connection]:
+        return [connection for mine in self._by_user.values() for connection in mine]
+
+    def users(self) -> list[UUID]:
+        return list(self._by_user)
+
+    def push_notices(self, notices: Sequence[Notice]) -> None:
+        """What this process just stored, to its own sockets, from memory."""
+        for notice in notices:
+            task_id = notice.payload.get("task_id")
+            if notice.type.startswith("task_") and task_id is not None:
+                self._end(task_id)
+            for connection in self._by_user.get(notice.user_id, ()):
+                connection.forget_task(task_id)
+                connection.offer(notice)
+
+    def push_heads(self, heads: dict[UUID, int]) -> None:
+        """What other replicas stored: only the numbers."""
+        for user_id, seq in heads.items():
+            for connection in self._by_user.get(user_id, ()):
+                connection.tell_head(seq)
+
+    def push_progress(self, user_id: UUID, task_id: UUID, order: tuple[int, int, int], frame: bytes) -> None:
+        """Progress only rises: by claim, then number."""
+        if str(task_id) in self._ended or order[:2] <= self._progress.get(task_id, (0, 0, 0))[:2]:
+            return
+        _remember(self._progress, task_id, order)
+        for connection in self._by_user.get(user_id, ()):
+            connection.hint("progress", str(task_id), frame)
+
+    def push_credits(self, user_id: UUID, asset: str, version: int, frame: bytes) -> None:
+        """The newest version of an account wins."""
+        if version <= self._credits.get((user_id, asset), 0):
+            return
+        _remember(self._credits, (user_id, asset), version)
+        for connection in self._by_user.get(user_id, ()):
+            connection.hint("credits", asset, frame)
+
+    def close_later(self, connection: Connection, code: int, reason: bytes = b"") -> None:
+        """Close from where nobody can wait."""
+        task = asyncio.create_task(connection.close(code, reason), name="socket closes")
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    async def close_all(self) -> None:
+        """The process stops: everybody is told when to come back, spread over three seconds."""
+        await asyncio.gather(*(connection.close(1001, _retry_hint()) for connection in self.connections()))
+
+    def _end(self, task_id: str) -> None:
+        _remember(self._ended, task_id, None)
+
+
+def _remember(table: dict[Any, Any], key: object, value: object) -> None:
+    table.pop(key, None)
+    table[key] = value
+    if len(table) > _ENDED_MAX:
+        del table[next(iter(table))]
+
+
+def _retry_hint() -> bytes:
+    return orjson.dumps({"retry_after_ms": random.randint(200, 3000)})
+
+
+def _text_frame(payload: bytes) -> bytes:
+    """An unmasked, unfragmented text frame (RFC 6455 5.2)."""
+    size = len(payload)
+    if size < 126:
+        return b"\x81" + bytes((size,)) + payload
+    if size < 65536:
+        return b"\x81\x7e" + struct.pack("!H", size) + payload
+    return b"\x81\x7f" + struct.pack("!Q", size) + payload
