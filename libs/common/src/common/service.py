@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -27,13 +27,13 @@ from common.lane import Lane
 from common.metrics import Metrics
 from common.migrate import MigrationError, check_schema, every_migration, migrate
 from common.settings import ServiceSettings, SettingsError, load
-from common.web import Route
+from common.web import Route, WebRunner
 from common.web.admin import build_admin
 from common.web.application import build_application
 
 log = structlog.get_logger()
 
-Loop = Callable[[asyncio.Event], Awaitable[None]]
+Loop = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
 """Runs until soon after the event (draining) is set."""
 
 SettingsT = TypeVar("SettingsT", bound=ServiceSettings)
@@ -65,7 +65,7 @@ class Service:
     lanes: Sequence[Lane[Any, Any]] = ()
     loops: Sequence[Loop] = ()
     on_drain: Sequence[Callable[[], Awaitable[None]]] = ()
-    front: Callable[[web.Server[web.BaseRequest]], Callable[[], asyncio.Protocol]] | None = None
+    front: Callable[[web.Server], Callable[[], asyncio.Protocol]] | None = None
     consumer_limits: ConsumerLimits = field(default_factory=ConsumerLimits)
     ready: bool = False
     _consumer: GroupConsumer | None = None
@@ -113,10 +113,9 @@ class Service:
 
     def _runners(self) -> tuple[web.AppRunner, web.AppRunner]:
         application = build_application(self.routes, self.deps, name=self.name, authenticator=self.authenticator, metrics=self.metrics)
-        quiet: dict[str, Any] = {"handle_signals": False, "access_log": None}
-        runner = web.AppRunner(application, shutdown_timeout=self.settings.http_drain_seconds, **quiet)
+        runner = WebRunner(application, shutdown_timeout=self.settings.http_drain_seconds)
         admin = build_admin(metrics=self.metrics, alive=self.is_alive, ready=self.check_ready)
-        return runner, web.AppRunner(admin, shutdown_timeout=0.5, **quiet)
+        return runner, web.AppRunner(admin, handle_signals=False, access_log=None, shutdown_timeout=0.5)
 
     async def _listen(self, runner: web.AppRunner, admin: web.AppRunner) -> asyncio.Server | None:
         await web.TCPSite(admin, self.settings.host, self.settings.admin_port, backlog=128).start()
