@@ -1,0 +1,95 @@
+"""The one route table: which path goes to which service, who may ask, how much may be sent, how long it may take."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+Upstream = Literal["identity", "works", "generation", "billing", "notify"]
+Auth = Literal["user", "optional", "none"]
+
+KIB = 1024
+MIB = 1024 * KIB
+JSON_BYTES_MAX = 256 * KIB
+DATA_URL_BYTES_MAX = 50 * MIB
+FILE_BYTES_MAX = 10 * MIB + 64 * KIB  # one file and its multipart dress
+FILES_BYTES_MAX = 50 * FILE_BYTES_MAX
+
+ANY = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+READ = ("GET", "HEAD")
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One row. `path` is literal, or ends in `/*` for everything below; the row with the longest path wins.
+
+    `auth="user"` lets the gateway refuse a request without any token; whether the token is good is each service's question.
+    """
+
+    path: str
+    service: Upstream
+    methods: tuple[str, ...] = ANY
+    auth: Auth = "optional"
+    body_bytes_max: int = JSON_BYTES_MAX
+    deadline_seconds: float = 15
+    websocket: bool = False
+
+
+ROUTES: tuple[Route, ...] = (
+    # who you are
+    Route("/users", "identity", ("POST",), "none", DATA_URL_BYTES_MAX, 30),
+    Route("/login", "identity", ("POST",), "none"),
+    Route("/api/auth/me", "identity", READ, "user"),
+    Route("/api/auth/refresh", "identity", ("POST",), "user"),
+    Route("/api/auth/*", "identity"),
+    Route("/.well-known/jwks.json", "identity", READ, "none"),
+    # what you keep
+    Route("/api/upload/*", "works", auth="user", body_bytes_max=DATA_URL_BYTES_MAX, deadline_seconds=60),
+    Route("/api/upload/single", "works", ("POST",), "user", FILE_BYTES_MAX, 60),
+    Route("/api/upload/multiple", "works", ("POST",), "user", FILES_BYTES_MAX, 120),
+    Route("/api/works", "works"),
+    Route("/api/works/*", "works"),
+    Route("/works", "works", body_bytes_max=DATA_URL_BYTES_MAX, deadline_seconds=60),
+    Route("/works/*", "works"),
+    Route("/files/*", "works", READ, "none"),
+    # what you ask for
+    Route("/api/scenes", "generation"),
+    Route("/api/scenes/*", "generation"),
+    Route("/api/tasks/create", "generation", ("POST",), "user", DATA_URL_BYTES_MAX, 30),
+    Route("/api/tasks/*", "generation"),
+    Route("/music/tasks", "generation", ("POST",), "user"),
+    Route("/music/tasks/*", "generation", auth="user"),
+    # what it costs
+    Route("/api/credits/*", "billing"),
+    Route("/points/*", "billing", auth="user"),
+    # what you are told
+    Route("/ws", "notify", ("GET",), "none", websocket=True),
+)
+
+HEALTH = ("/health", "/api/health")
+
+
+class RouteTable:
+    """Finds the row for a path in a few dictionary look-ups."""
+
+    def __init__(self, routes: Iterable[Route] = ROUTES) -> None:
+        self._exact: dict[str, Route] = {}
+        self._below: dict[str, Route] = {}
+        for route in routes:
+            rows, key = (self._below, route.path[:-2]) if route.path.endswith("/*") else (self._exact, route.path)
+            if key in rows:
+                raise ValueError(f"two rows for {route.path}")
+            rows[key] = route
+
+    def find(self, path: str) -> Route | None:
+        """The row for a canonical path, or None."""
+        found = self._exact.get(path)
+        if found is not None:
+            return found
+        below = self._below
+        cut = path.rfind("/")
+        while cut > 0:
+            found = below.get(path[:cut])
+            if found is not None:
+                return found
+            cut = path.rfind("/", 0, cut)
+        return None

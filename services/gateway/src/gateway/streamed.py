@@ -1,0 +1,344 @@
+"""The path for everything that is not small and plain: bodies streamed both ways, odd heads, refusals; aiohttp on both sides."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+import structlog
+from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
+from multidict import CIMultiDict
+from yarl import URL
+
+from common.errors import Internal, InvalidParameter, PayloadTooLarge, ServiceError, Unavailable
+from gateway import edge
+from gateway.edge import Name
+from gateway.gate import admit
+from gateway.refusals import OWN_HEADERS, Refusal, refusal
+from gateway.routes import HEALTH, Route, RouteTable
+from gateway.upstreams import Address, Replicas
+
+log = structlog.get_logger()
+
+_FIRST_LINE = re.compile(rb"[A-Za-z]{1,20} (/[!-~]{0,512})")
+_LANGUAGE = re.compile(rb"\naccept-language:[ \t]*([!-~ ]{0,64})", re.IGNORECASE)
+_NOT_RELAYED = frozenset(name.decode() for name in edge.NOT_RELAYED)
+_PREFLIGHT = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Methods": "GET, HEAD, POST, PUT, PATCH, DELETE",
+    "Access-Control-Allow-Headers": "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, Range, Accept-Language, X-LC-Session, X-Request-Id",
+    "Access-Control-Max-Age": "86400",
+}
+
+
+@dataclass(slots=True)
+class Asked:
+    """A request as it was read: what decides its way, and what is sent on."""
+
+    method: str
+    path: str
+    request_id: str
+    headers: CIMultiDict[str]
+    length: int | None
+    has_token: bool
+    repeatable: bool
+    upgrades: bool
+
+
+class Streamed:
+    """Answers requests one coroutine each; the reference for what the short path may do faster."""
+
+    def __init__(
+        self, table: RouteTable, replicas: Mapping[str, Replicas], health: Callable[[], Awaitable[bytes]], *,
+        connect_seconds: float, progress_seconds: float, idle_seconds: float,
+    ) -> None:
+        self._table = table
+        self._replicas = replicas
+        self._health = health
+        self._connect_seconds = connect_seconds
+        self._progress_seconds = progress_seconds
+        self._idle_seconds = idle_seconds
+
+    async def __aenter__(self) -> Self:
+        self._pooled = _session(aiohttp.TCPConnector(limit=0, keepalive_timeout=self._idle_seconds))
+        # What is streamed cannot be sent twice, so it never meets a connection that may just be closing.
+        self._fresh = _session(aiohttp.TCPConnector(limit=0, force_close=True))
+        self.server = _Server(self._answer, idle_seconds=self._idle_seconds)
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self._pooled.close()
+        await self._fresh.close()
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        asked = _read(request)
+        try:
+            _check_framing(request)
+            if asked.method == "OPTIONS" and edge.canonical(request.raw_path):
+                return web.Response(status=204, headers={**_PREFLIGHT, "X-Request-Id": asked.request_id})
+            if asked.path in HEALTH and asked.method in ("GET", "HEAD"):
+                return web.Response(body=await self._health(), content_type="application/json", headers=_own_headers(asked))
+            admitted = admit(self._table, asked.method, request.raw_path, length=asked.length or 0, has_token=asked.has_token)
+            return await _Passage(self, request, asked, admitted.route, admitted.target).go()
+        except ServiceError as error:
+            return _refused(error, asked, request)
+
+
+def _read(request: web.BaseRequest) -> Asked:
+    seen: dict[Name, str] = {}
+    headers: CIMultiDict[str] = CIMultiDict()
+    listed = {name.strip().lower() for value in request.headers.getall("Connection", ()) for name in value.split(",")}
+    for name, value in request.headers.items():
+        kind = edge.name_of(name.encode("latin-1", "replace"))
+        seen[kind] = value
+        if kind in (Name.PASSES, Name.HOST, Name.TOKEN, Name.IDEMPOTENCY_KEY, Name.LANGUAGE) and name.lower() not in listed:
+            headers.add(name, value)
+    trace_id, traceparent = edge.new_trace()
+    if edge.is_traceparent(seen.get(Name.TRACEPARENT, "")):
+        traceparent = seen[Name.TRACEPARENT]
+    given = seen.get(Name.REQUEST_ID, "")
+    request_id = given if edge.is_request_id(given) else trace_id
+    headers["X-Request-Id"] = request_id
+    headers["traceparent"] = traceparent
+    length = seen.get(Name.CONTENT_LENGTH, "0" if "Transfer-Encoding" not in request.headers else "")
+    return Asked(
+        method=request.method, path=request.raw_path.partition("?")[0], request_id=request_id, headers=headers,
+        length=int(length) if length.isdecimal() else None, has_token=Name.TOKEN in seen,
+        repeatable=request.method in ("GET", "HEAD") or Name.IDEMPOTENCY_KEY in seen, upgrades="websocket" in request.headers.get("Upgrade", "").lower(),
+    )
+
+
+def _check_framing(request: web.BaseRequest) -> None:
+    """Raises InvalidParameter where two readers could disagree about where a request ends or whom it is for."""
+    headers = request.headers
+    hosts = headers.getall("Host", ())
+    if len(hosts) > 1 or (not hosts and request.version >= aiohttp.HttpVersion11):
+        raise InvalidParameter.of("Host", "exactly one is needed")
+    lengths = headers.getall("Content-Length", ())
+    if len(lengths) > 1 or (lengths and "Transfer-Encoding" in headers):
+        raise InvalidParameter.of("Content-Length", "the body has two lengths")
+    if not request.raw_path.startswith("/"):
+        raise InvalidParameter("the target must be a path")
+
+
+def _own_headers(asked: Asked) -> dict[str, str]:
+    return {"X-Request-Id": asked.request_id, **OWN_HEADERS}
+
+
+def _refused(error: ServiceError, asked: Asked, request: web.BaseRequest) -> web.Response:
+    answer = refusal(
+        error, path=asked.path, request_id=asked.request_id, accept_language=request.headers.get("Accept-Language"), accept=request.headers.get("Accept")
+    )
+    response = web.Response(status=answer.status, body=answer.body, headers=answer.headers)
+    if request.can_read_body and not request.content.is_eof():
+        response.force_close()
+    return response
+
+
+class _Passage:
+    """One request on its way to a service and the answer on its way back."""
+
+    def __init__(self, ways: Streamed, request: web.BaseRequest, asked: Asked, route: Route, target: str) -> None:
+        self._ways = ways
+        self._request = request
+        self._asked = asked
+        self._route = route
+        self._target = target
+        self._replicas = ways._replicas[route.service]
+        self._body = _Body(request, route.body_bytes_max, ways._progress_seconds)
+
+    async def go(self) -> web.StreamResponse:
+        if self._asked.upgrades:
+            raise InvalidParameter("a connection meant for a websocket must begin with asking for it")
+        if self._request.headers.get("Expect", "").lower() == "100-continue":
+            await self._request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self._request.writer.output_size = 0
+        length = self._asked.length
+        if length is not None and length <= edge.SMALL_BODY_BYTES_MAX:
+            return await self._relay(await self._send(await self._body.whole() if length else b""))
+        return await self._relay(await self._stream())
+
+    async def _send(self, body: bytes) -> aiohttp.ClientResponse:
+        """A small body, kept: asked again elsewhere when the connection was never made, or once when asking twice is safe."""
+        addresses = self._replicas.in_turn()
+        retries = 1 if self._asked.repeatable else 0
+        for address in [*addresses, *addresses[:retries]]:
+            try:
+                async with asyncio.timeout(self._route.deadline_seconds):
+                    return await self._ask(self._ways._pooled, address, body)
+            except aiohttp.ClientConnectorError:
+                self._replicas.failed(address)
+            except (aiohttp.ClientError, ConnectionError) as error:
+                if not retries:
+                    raise Unavailable("the service gave no answer") from error
+                retries -= 1
+            except TimeoutError as error:
+                raise Unavailable("the service gave no answer in time") from error
+        raise Unavailable("the service is away")
+
+    async def _stream(self) -> aiohttp.ClientResponse:
+        """A large or unmeasured body: sent on as it comes, once."""
+        for address in self._replicas.in_turn():
+            try:
+                async with asyncio.timeout(self._route.deadline_seconds) as limit:
+                    self._body.start_clock(limit, self._route.deadline_seconds)
+                    return await self._ask(self._ways._fresh, address, self._body.chunks())
+            except aiohttp.ClientConnectorError as error:
+                self._replicas.failed(address)
+                if self._body.begun:
+                    raise Unavailable("the service gave no answer") from error
+            except (aiohttp.ClientError, ConnectionError, ServiceError) as error:
+                raise self._body.refusal or Unavailable("the service gave no answer") from error
+            except TimeoutError as error:
+                raise self._body.refusal or Unavailable("the service gave no answer in time") from error
+            finally:
+                self._body.stop_clock()
+        raise Unavailable("the service is away")
+
+    async def _ask(self, session: aiohttp.ClientSession, address: Address, body: bytes | AsyncIterator[bytes]) -> aiohttp.ClientResponse:
+        headers = self._asked.headers.copy()
+        if self._asked.length is not None and "Content-Length" in self._request.headers:
+            headers["Content-Length"] = str(self._asked.length)
+        wait = max(self._ways._progress_seconds, self._route.deadline_seconds)
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._ways._connect_seconds, sock_read=wait)
+        url = _url(address, self._target)
+        answer = await session.request(self._asked.method, url, headers=headers, data=body or None, allow_redirects=False, timeout=timeout)
+        self._replicas.answered(address)
+        return answer
+
+    async def _relay(self, answer: aiohttp.ClientResponse) -> web.StreamResponse:
+        async with answer:
+            response = web.StreamResponse(status=answer.status, reason=answer.reason)
+            for name, value in answer.headers.items():
+                if name.lower() not in _NOT_RELAYED:
+                    response.headers.add(name, value)
+            response.headers.update(_own_headers(self._asked))
+            await response.prepare(self._request)
+            if self._asked.method != "HEAD":
+                await self._copy(answer, response)
+            return response
+
+    async def _copy(self, answer: aiohttp.ClientResponse, response: web.StreamResponse) -> None:
+        try:
+            async for chunk in answer.content.iter_any():
+                async with asyncio.timeout(self._ways._progress_seconds):
+                    await response.write(chunk)
+        except (aiohttp.ClientError, TimeoutError) as error:
+            # Half an answer is out: only a broken connection can say so.
+            raise ConnectionAbortedError("the answer broke off") from error
+
+
+def _url(address: Address, target: str) -> URL:
+    return URL(address.url + target, encoded=True)
+
+
+class _Body:
+    """A request's body as it arrives: counted against the route's limit, never stalled for longer than allowed."""
+
+    def __init__(self, request: web.BaseRequest, bytes_max: int, progress_seconds: float) -> None:
+        self._request = request
+        self._bytes_max = bytes_max
+        self._progress_seconds = progress_seconds
+        self._limit: asyncio.Timeout | None = None
+        self._answer_seconds = 0.0
+        self.refusal: ServiceError | None = None
+        self.begun = False
+
+    def start_clock(self, limit: asyncio.Timeout, answer_seconds: float) -> None:
+        """The answer's deadline runs from the last piece of body."""
+        self._limit, self._answer_seconds = limit, answer_seconds
+
+    def stop_clock(self) -> None:
+        self._limit = None
+
+    async def whole(self) -> bytes:
+        return b"".join([chunk async for chunk in self.chunks()])
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        count = 0
+        self.begun = True
+        while chunk := await self._next():
+            count += len(chunk)
+            if count > self._bytes_max:
+                raise self._refuse(PayloadTooLarge())
+            yield chunk
+            if self._limit is not None:
+                self._limit.reschedule(asyncio.get_running_loop().time() + self._answer_seconds)
+
+    async def _next(self) -> bytes:
+        try:
+            async with asyncio.timeout(self._progress_seconds):
+                return await self._request.content.readany()
+        except TimeoutError as error:
+            raise self._refuse(InvalidParameter("the body stopped coming")) from error
+        except web.RequestPayloadError as error:
+            raise self._refuse(InvalidParameter("the body cannot be read")) from error
+
+    def _refuse(self, error: ServiceError) -> ServiceError:
+        self.refusal = error
+        return error
+
+
+def _session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False,
+        skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"), read_bufsize=edge.SMALL_BODY_BYTES_MAX,
+    )
+
+
+class _Request(web.BaseRequest):
+    """A request whose answers do not name the software behind them."""
+
+    async def _prepare_hook(self, resp: web.StreamResponse) -> None:
+        resp.headers.popall("Server", None)
+
+
+class _Connection(RequestHandler):
+    """aiohttp's connection, with refusals in our dialects where it would answer plain text."""
+
+    __slots__ = ("_beginning",)
+
+    def data_received(self, data: bytes) -> None:
+        if _FIRST_LINE.match(data):
+            self._beginning = data[:2048]
+        super().data_received(data)
+
+    def handle_error(self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None) -> web.StreamResponse:
+        """An unreadable request is the caller's fault (400), anything else is ours."""
+        if request.writer.output_size > 0:
+            raise ConnectionError("an answer was begun already")
+        answer = self._own_refusal(InvalidParameter("the request cannot be read") if status == HTTPStatus.BAD_REQUEST else Internal())
+        if status != HTTPStatus.BAD_REQUEST:
+            log.error("gateway.failed", exc_info=exc)
+        response = web.Response(status=answer.status, body=answer.body, headers=answer.headers)
+        response.force_close()
+        return response
+
+    def _own_refusal(self, error: ServiceError) -> Refusal:
+        # aiohttp lost the request line of what it could not read, so its dialect is looked up in the bytes.
+        beginning = getattr(self, "_beginning", b"")
+        line, language = _FIRST_LINE.match(beginning), _LANGUAGE.search(beginning)
+        path = line[1].decode().partition("?")[0] if line else "/"
+        return refusal(error, path=path, request_id=edge.new_trace()[0], accept_language=language[1].decode() if language else None)
+
+
+class _Server(web.Server):
+    """Makes connections that read what we read and say what we say."""
+
+    def __init__(self, handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]], *, idle_seconds: float) -> None:
+        super().__init__(handler, request_factory=self._request)
+        # The keep-alive timer runs from the last answer, so it also bounds how long the next head may take.
+        self._options: dict[str, Any] = {
+            "keepalive_timeout": idle_seconds, "access_log": None, "auto_decompress": False, "lingering_time": 2.0, "max_headers": edge.HEADERS_MAX,
+        }
+
+    def __call__(self) -> RequestHandler:
+        return _Connection(self, loop=self._loop, **self._options)
+
+    def _request(self, message: Any, payload: Any, protocol: RequestHandler, writer: Any, task: "asyncio.Task[None]") -> web.BaseRequest:
+        return _Request(message, payload, protocol, writer, task, self._loop)

@@ -1,0 +1,148 @@
+"""A websocket passed through byte for byte; the gateway only knows where the service's frames end, to say goodbye between two of them."""
+
+import asyncio
+import random
+from collections.abc import Callable
+
+GOING_AWAY = 1001
+_RETRY_MILLISECONDS_MAX = 3000
+
+
+class FrameEnds:
+    """Follows the frames of one direction; `at_end` when the bytes seen so far end with a whole frame."""
+
+    __slots__ = ("_head", "_left")
+
+    def __init__(self) -> None:
+        self._left = 0
+        self._head = b""
+
+    @property
+    def at_end(self) -> bool:
+        return not self._left and not self._head
+
+    def feed(self, data: bytes) -> None:
+        at, size = 0, len(data)
+        while at < size:
+            if self._left:
+                step = min(self._left, size - at)
+                self._left -= step
+                at += step
+                continue
+            needed = _head_bytes(self._head)
+            step = min(needed - len(self._head), size - at)
+            self._head += data[at : at + step]
+            at += step
+            if len(self._head) == _head_bytes(self._head):
+                self._left = _payload_bytes(self._head)
+                self._head = b""
+
+
+def _head_bytes(head: bytes) -> int:
+    if len(head) < 2:
+        return 2
+    length = head[1] & 127
+    return 2 + (2 if length == 126 else 8 if length == 127 else 0) + (4 if head[1] & 128 else 0)
+
+
+def _payload_bytes(head: bytes) -> int:
+    length = head[1] & 127
+    if length < 126:
+        return length
+    return int.from_bytes(head[2:4] if length == 126 else head[2:10], "big")
+
+
+class Side(asyncio.Protocol):
+    """One end of a tunnel; what it reads it writes to the other, no faster than that one takes it."""
+
+    __slots__ = ("_ends", "_gone", "other", "transport")
+
+    def __init__(self, transport: asyncio.Transport, *, ends: FrameEnds | None, gone: Callable[[], None]) -> None:
+        self.transport = transport
+        self.other: Side
+        self._ends = ends
+        self._gone = gone
+
+    def data_received(self, data: bytes) -> None:
+        if self._ends is not None:
+            self._ends.feed(data)
+        self.other.transport.write(data)
+
+    def pause_writing(self) -> None:
+        if not self.other.transport.is_closing():
+            self.other.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        if not self.other.transport.is_closing():
+            self.other.transport.resume_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.other.transport.is_closing():
+            self.other.transport.close()
+        self._gone()
+
+
+class Farewell(asyncio.Protocol):
+    """A client that was told goodbye: whatever it says now is its own goodbye."""
+
+    __slots__ = ("_gone", "_transport")
+
+    def __init__(self, transport: asyncio.Transport, *, gone: Callable[[], None]) -> None:
+        self._transport = transport
+        self._gone = gone
+
+    def data_received(self, data: bytes) -> None:
+        self._transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._gone()
+
+
+class Tunnel:
+    """Two sides joined: the client's connection and the service's."""
+
+    def __init__(self, client: asyncio.Transport, service: asyncio.Transport, *, closed: Callable[["Tunnel"], None]) -> None:
+        self._closed = closed
+        self._ends = FrameEnds()
+        self._sides_left = 2
+        self._client = Side(client, ends=None, gone=self._side_lost)
+        self._service = Side(service, ends=self._ends, gone=self._side_lost)
+        self._client.other, self._service.other = self._service, self._client
+
+    def join(self, to_client: bytes, to_service: bytes) -> None:
+        """Take both connections over, beginning with what was read of them already."""
+        self._client.transport.set_protocol(self._client)
+        self._service.transport.set_protocol(self._service)
+        if to_client:
+            self._service.data_received(to_client)
+        if to_service:
+            self._client.data_received(to_service)
+
+    def say_goodbye(self) -> None:
+        """Close with 1001 and a hint when to come back; in the middle of a frame there is nothing to say."""
+        client = self._client.transport
+        if client.is_closing():
+            return
+        client.set_protocol(Farewell(client, gone=self._side_lost))
+        self._service.transport.abort()
+        if self._ends.at_end:
+            client.write(_goodbye())
+        else:
+            client.close()
+
+    def cut(self) -> None:
+        """No more waiting for the client's own goodbye."""
+        self._client.transport.abort()
+        self._service.transport.abort()
+
+    def _side_lost(self) -> None:
+        self._sides_left -= 1
+        if not self._sides_left:
+            self._closed(self)
+
+
+def _goodbye() -> bytes:
+    # Spread over a few seconds, so that all who are sent away do not come back in the same moment.
+    reason = f"restarting, retry in {random.randrange(200, _RETRY_MILLISECONDS_MAX)} ms".encode()
+    payload = GOING_AWAY.to_bytes(2, "big") + reason
+    return bytes((0x88, len(payload))) + payload
