@@ -102,7 +102,8 @@ def _paginate(packets: list[bytes], *, serial: int, first_number: int) -> list[b
     lacing: list[int] = []
     for packet in packets:
         lacing += [LACING_MAX] * (len(packet) // LACING_MAX) + [len(packet) % LACING_MAX]
-    body, pages, at = b"".join(packets), [], 0
+    pages: list[bytes] = []
+    body, at = b"".join(packets), 0
     ends = _packet_ends(packets)
     for start in range(0, len(lacing), LACING_MAX):
         part = lacing[start : start + LACING_MAX]

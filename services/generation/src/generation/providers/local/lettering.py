@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from generation.providers.local.canvas import Canvas, as_light, colour, luma, mix
+from generation.providers.local.canvas import Canvas, Plane, as_light, colour, luma, mix
 
 Anchor = Literal["left", "middle", "right"]
 CAPTION_LETTERS_MAX = 42
@@ -64,11 +64,15 @@ def write(
         size = max(7, int(size * width_max_px / letters.width))
         letters = _stamp_letters(text, size, tracking)
     left = at[0] - {"left": 0.0, "middle": letters.width / 2, "right": float(letters.width)}[anchor]
-    _blend(canvas, np.asarray(letters, dtype=np.float32) / 255 * np.float32(opacity), round(left), round(at[1]), ink)
+    _blend(canvas, _mask(letters) * np.float32(opacity), round(left), round(at[1]), ink)
     return float(letters.width)
 
 
-def _blend(canvas: Canvas, mask: np.ndarray[tuple[int, ...], np.dtype[np.float32]], left: int, top: int, ink: str) -> None:
+def _mask(letters: Image.Image) -> Plane:
+    return np.asarray(np.asarray(letters, dtype=np.float32) / 255, dtype=np.float32)
+
+
+def _blend(canvas: Canvas, mask: Plane, left: int, top: int, ink: str) -> None:
     height, width = canvas.shape[:2]
     y0, x0, y1, x1 = max(0, top), max(0, left), min(height, top + mask.shape[0]), min(width, left + mask.shape[1])
     if y0 >= y1 or x0 >= x1:
@@ -89,7 +93,7 @@ def mark_as_generated(canvas: Canvas) -> Canvas:
     top, left = height - letters.height - edge + round(size * 0.15), width - letters.width - edge
     under = canvas[max(0, top) : height - edge, max(0, left) : width - edge]
     dark_ground = float(np.sqrt(np.maximum(luma(under), 0)).mean()) < 0.55
-    mask = np.asarray(letters, dtype=np.float32) / 255
+    mask = _mask(letters)
     if dark_ground:
         _blend(canvas, mask * np.float32(0.5), left + max(1, size // 24), top + max(1, size // 24), "#000000")
     _blend(canvas, mask * np.float32(0.62), left, top, "#ffffff" if dark_ground else "#2a2a2a")

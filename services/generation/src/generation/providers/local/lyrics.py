@@ -19,20 +19,21 @@ TURNS = (
     "one small frame to hold it all",
     "press the shutter, let it ring",
 )
-STOP_WORDS = frozenset("a an and the of in on at to for with song photo music about it its is are should too feels from".split())
+COLOUR_WORDS = ("gold", "silver", "blue", "amber", "violet", "green", "rose")
 
 
 def write_lyrics(mood: Mood, *, colours: Sequence[str], prompt: str, seed: int) -> str:
     """The same seed gives the same words."""
     rng = np.random.default_rng((seed % 2**63, 5))
-    first, second = _pair(colours, prompt, mood)
+    first, second = _pair(colours, prompt)
     opening = OPENINGS[int(rng.integers(len(OPENINGS)))].format(first=first, First=first.capitalize(), second=second)
     order = rng.permutation(len(mood.images))
     lines = (opening, mood.images[order[0]], mood.images[order[1]], TURNS[int(rng.integers(len(TURNS)))])
     return "\n".join(line[0].upper() + line[1:] for line in lines)
 
 
-def _pair(colours: Sequence[str], prompt: str, mood: Mood) -> tuple[str, str]:
-    words = [word for word in re.findall(r"[a-z]{4,}", prompt.lower()) if word not in STOP_WORDS]
-    found = [*colours, *dict.fromkeys(words), mood.nouns[0].lower(), mood.nouns[1].lower()]
-    return found[0], next(word for word in found[1:] if word != found[0])
+def _pair(colours: Sequence[str], prompt: str) -> tuple[str, str]:
+    """The photo's colours first, then those the prompt names, then gold and silver."""
+    asked = [word for word in re.findall(r"[a-z]+", prompt.lower()) if word in COLOUR_WORDS]
+    found = list(dict.fromkeys((*colours, *asked, *COLOUR_WORDS)))
+    return found[0], found[1]

@@ -10,6 +10,7 @@ IONIAN = (0, 2, 4, 5, 7, 9, 11)
 LYDIAN = (0, 2, 4, 6, 7, 9, 11)
 DORIAN = (0, 2, 3, 5, 7, 9, 10)
 AEOLIAN = (0, 2, 3, 5, 7, 8, 10)
+MODE_NAMES: dict[tuple[int, ...], str] = {IONIAN: "major", LYDIAN: "Lydian", DORIAN: "Dorian", AEOLIAN: "minor"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,5 +1,8 @@
 """How the finished sheet is shown: on a studio backdrop, with a lookbook's swatches, with a postmark, or as it is."""
 
+# mypy: disable-error-code="no-any-return"
+# numpy types an indexed array as Any, and nearly every line here ends in one.
+
 from dataclasses import dataclass
 
 import numpy as np
@@ -106,8 +109,7 @@ def postmark(sheet: Canvas, sitting: Sitting) -> Canvas:
     ground = float(luma(sheet[: round(200 * unit), -round(320 * unit) :]).mean())
     tint = "#1f2c46" if ground > 0.2 else "#f4efe2"
     marked = mix(sheet, as_light(colour(tint)), ink * np.float32(0.72))
-    number = f"{sitting.index + 1:02d}"
-    write(marked, number, at=(centre[0], centre[1] - 24 * unit), size_px=40 * unit, ink=tint, anchor="middle", opacity=0.75)
+    write(marked, f"{sitting.index + 1:02d}", at=(centre[0], centre[1] - 24 * unit), size_px=40 * unit, ink=tint, anchor="middle", opacity=0.75)
     return marked
 
 

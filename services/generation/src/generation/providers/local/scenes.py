@@ -1,5 +1,8 @@
 """What the light of each scene does to a photo: recipes of named steps, all in linear light."""
 
+# mypy: disable-error-code="no-any-return"
+# numpy types an indexed array as Any, and nearly every line here ends in one.
+
 import hashlib
 from collections.abc import Mapping
 
@@ -167,7 +170,7 @@ def wet_street(canvas: Canvas, sitting: Sitting) -> Canvas:
     ripple = np.sin(np.linspace(0, 60, deep) ** 1.15 + sitting.between(0, 6)) * np.linspace(1, 10, deep) * sitting.unit
     columns = np.clip(np.arange(width)[None, :] + np.round(ripple)[:, None].astype(np.intp), 0, width - 1)
     wavy = np.take_along_axis(mirrored, columns[..., None], axis=1) * as_light((0.98, 1.02, 1.12))
-    weight = smooth_step(np.linspace(0, 1, deep, dtype=np.float32), 0.0, 0.9)[:, None] * np.ones((1, width), dtype=np.float32)
+    weight = smooth_step(np.linspace(0, 1, deep).astype(np.float32), 0.0, 0.9)[:, None] * np.ones((1, width), dtype=np.float32)
     wet = canvas.copy()
     wet[line:] = mix(canvas[line:], wavy, weight * np.float32(0.5))
     return wet
@@ -218,7 +221,7 @@ def rain_streaks(canvas: Canvas, sitting: Sitting) -> Canvas:
         rain[rows, columns] = np.float32(sitting.between(0.25, 0.8))
     rain = blur(rain, max(0.6, 0.7 * sitting.unit))
     behind = blur(luma(canvas), 14 * sitting.unit)
-    return canvas + (rain * (0.08 + 0.75 * np.minimum(behind, 1)))[..., None] * as_light((0.9, 0.97, 1.1))
+    return canvas + (rain * (np.float32(0.08) + np.float32(0.75) * np.minimum(behind, np.float32(1))))[..., None] * as_light((0.9, 0.97, 1.1))
 
 
 def shadow_halftone(canvas: Canvas, sitting: Sitting) -> Canvas:
@@ -336,7 +339,7 @@ DEFAULT_KIND: Kind = "photography"
 
 def recipe(kind: Kind, scene: str | None) -> tuple[Step, ...]:
     """The scene's steps; without a known scene the kind's own, tinted by the scene's name if it has one."""
-    if scene in SCENES:
+    if scene is not None and scene in SCENES:
         return SCENES[scene]
     steps = KINDS.get(kind, KINDS[DEFAULT_KIND])
     return (*steps, Step("own tint", own_tint)) if scene else steps

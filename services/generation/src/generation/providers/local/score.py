@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from generation.providers.local.moods import Mood
+from generation.providers.local.moods import MODE_NAMES, Mood
 
 Part = Literal["pad", "bass", "arpeggio", "melody", "voice", "kick", "snap", "shaker"]
 PITCH_NAMES = ("C", "D flat", "D", "E flat", "E", "F", "F sharp", "G", "A flat", "A", "B flat", "B")
@@ -48,7 +48,7 @@ class Plan:
 
     @property
     def key_name(self) -> str:
-        return f"{PITCH_NAMES[self.tonic]} {self.mood.name}"
+        return f"{PITCH_NAMES[self.tonic]} {MODE_NAMES[self.mood.scale]}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

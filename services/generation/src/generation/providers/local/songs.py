@@ -63,8 +63,8 @@ def make_song(
     report(0, planned, "look at the photo" if photo else "read the words")
     traits = look(photo) if photo else None
     plan = plan_song(traits, words=" ".join((title, *tags, prompt)), negative_tags=negative_tags, instrumental=instrumental, seed=seed)
-    score = compose(plan)
     report(1, planned, "compose")
+    score = compose(plan)
     sound = _perform(score, report, planned)
     report(planned - 3, planned, "encode")
     said = describe_traits(traits) if traits else None
@@ -127,9 +127,7 @@ def _perform(score: Score, report: Report, planned: int) -> Stereo:
 def _encode(sound: Stereo, *, title: str) -> bytes:
     """A second at a time: libsndfile's Vorbis encoder overflows its stack on one big write."""
     buffer = io.BytesIO()
-    with soundfile.SoundFile(
-        buffer, "w", samplerate=RATE, channels=2, format="OGG", subtype="VORBIS", compression_level=ENCODE_QUALITY
-    ) as file:
+    with soundfile.SoundFile(buffer, "w", samplerate=RATE, channels=2, format="OGG", subtype="VORBIS", compression_level=ENCODE_QUALITY) as file:
         file.title = title
         file.artist = "Darkroom"
         for start in range(0, len(sound), RATE):

@@ -1,5 +1,8 @@
 """The ways a picture is printed: film, watercolour, duotone, pencil, instant print, screen print, noir, mosaic."""
 
+# mypy: disable-error-code="no-any-return"
+# numpy types an indexed array as Any, and nearly every line here ends in one.
+
 from dataclasses import dataclass
 
 import numpy as np
@@ -184,9 +187,7 @@ def poster(canvas: Canvas, sitting: Sitting) -> Canvas:
     room = canvas.shape[1]
     rule = round(foot + 24 * unit)
     sheet[rule : rule + max(1, round(4 * unit)), left : left + round(64 * unit)] = as_light(colour(sitting.inks[1]))
-    write(
-        sheet, sitting.caption.upper(), at=(left, foot + 40 * unit), size_px=34 * unit, ink=sitting.inks[0], tracking=0.14, width_max_px=room * 0.62
-    )
+    write(sheet, sitting.caption.upper(), at=(left, foot + 40 * unit), size_px=34 * unit, ink=sitting.inks[0], tracking=0.14, width_max_px=room * 0.62)
     return sheet
 
 
@@ -209,7 +210,8 @@ def dodge(canvas: Canvas, sitting: Sitting) -> Canvas:
     lead = np.clip(dark * (1 + np.float32(0.2) * tooth), 0, 1)
     graphite, white = as_light(colour("#34343c")), np.ones(3, dtype=np.float32)
     drawn = white + (graphite - white) * lead[..., None]
-    hue = np.clip(canvas, 0.02, 1) / np.maximum(luma(np.clip(canvas, 0.02, 1)), 0.02)[..., None]
+    lit = np.clip(canvas, np.float32(0.02), np.float32(1))
+    hue: Canvas = lit / luma(lit)[..., None]
     wash = 1 + (np.clip(blur_canvas(hue, 9 * sitting.unit), 0.4, 1.7) - 1) * np.float32(0.3)
     return drawn * wash * np.clip(0.86 + 0.14 * smooth_step(shade, 0.1, 0.7), 0, 1)[..., None]
 
@@ -321,7 +323,13 @@ def art_paper(canvas: Canvas, sitting: Sitting) -> Canvas:
     edition = f"{sitting.index + 1}/50"
     write(sheet, edition, at=(left, foot), size_px=26 * unit, ink="#4a4a4f", opacity=0.85)
     write(
-        sheet, sitting.caption, at=(left + canvas.shape[1] * 0.36, foot), size_px=26 * unit, ink="#4a4a4f", anchor="middle", opacity=0.85,
+        sheet,
+        sitting.caption,
+        at=(left + canvas.shape[1] * 0.36, foot),
+        size_px=26 * unit,
+        ink="#4a4a4f",
+        anchor="middle",
+        opacity=0.85,
         width_max_px=canvas.shape[1] * 0.4,
     )
     return sheet

@@ -1,5 +1,8 @@
 """Turns notes into sound: small instruments made of tables, sines and filtered noise. Every note begins and ends at zero."""
 
+# mypy: disable-error-code="no-any-return"
+# numpy types an indexed array as Any, and nearly every line here ends in one.
+
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
@@ -159,8 +162,7 @@ def voice_note(pitch: int, seconds: float) -> Mono:
     vibrato = 0.0022 * np.clip((axis - 0.25) / 0.3, 0, 1)
     turns = np.cumsum(base * (1 + vibrato * np.sin(TWO_PI * 5.3 * axis)) / RATE)
     weights = [
-        (1 / number**0.9) * (0.04 + sum(gain / (1 + ((base * number - centre) / width) ** 2) for centre, width, gain in FORMANTS))
-        for number in range(1, 33)
+        (1 / number**0.9) * (0.04 + sum(gain / (1 + ((base * number - centre) / width) ** 2) for centre, width, gain in FORMANTS)) for number in range(1, 33)
     ]
     sound = _table(_limited(weights, base))[(turns * TABLE_SIZE).astype(np.int64) & (TABLE_SIZE - 1)]
     return fade(sound.copy(), attack_seconds=0.09, release_seconds=0.2)

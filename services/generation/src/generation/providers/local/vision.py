@@ -114,7 +114,7 @@ def describe_traits(traits: Traits) -> Description:
     temperature = "warm" if traits.warmth > 0.15 else "cool" if traits.warmth < -0.15 else "neutral"
     return Description(
         title=f"{colours[0].title()} {noun}",
-        tags=(mood.name, temperature, tempo_word(traits), mood.lead, "instrumental pop"),
+        tags=tuple(dict.fromkeys((mood.name, temperature, tempo_word(traits), mood.lead, "melodic"))),
         prompt=f"A photo in {listed}, {detail}, in {light_words(traits)}. It feels {mood.feeling}; the song should too.",
         negative_tags=("harsh", "noisy"),
     )
