@@ -9,9 +9,7 @@ from suite.pytest_plugin import MakeDatabase, ServiceDatabase, make_cleaner
 
 
 @pytest.mark.parametrize("turn", [1, 2])
-async def test_each_test_finds_a_services_tables_empty(
-    service_database: ServiceDatabase, superuser_url: Callable[[str], Awaitable[str]], turn: int
-) -> None:
+async def test_each_test_finds_a_services_tables_empty(service_database: ServiceDatabase, superuser_url: Callable[[str], Awaitable[str]], turn: int) -> None:
     db = await service_database("gateway")
     assert await db.fetchval("SELECT count(*) FROM inbox") == 0
     superuser = await asyncpg.connect(await superuser_url("gateway"))

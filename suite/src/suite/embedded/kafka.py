@@ -307,9 +307,7 @@ async def format_data(parts: KafkaParts, properties: Path, data: Path) -> None:
     """Give the data folder its cluster id; a half-formatted one is formatted again."""
     shutil.rmtree(data, ignore_errors=True)
     cluster_id = base64.urlsafe_b64encode(secrets.token_bytes(15) + b"\0").decode().rstrip("=").replace("-", "a")
-    command = java_command(
-        parts, ["-Xmx128m", "-XX:TieredStopAtLevel=1"], "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(properties)
-    )
+    command = java_command(parts, ["-Xmx128m", "-XX:TieredStopAtLevel=1"], "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(properties))
     code, printed = await run_command(command, environment=plain_environment(LOCALE))
     if code != 0:
         shutil.rmtree(data, ignore_errors=True)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -57,11 +58,17 @@ def command_of(pid: int) -> str:
     return answer.stdout.strip()
 
 
+# Below the range the system takes ports for outgoing connections from: such a port could be gone when a part comes back.
+_FREE_PORTS = range(15_000, 30_000)
+
+
 def free_port() -> int:
     """A port nobody listens on right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    for _ in range(1000):
+        port = random.choice(_FREE_PORTS)
+        if not is_port_taken(port):
+            return port
+    raise EmbeddedError("There is no free port on 127.0.0.1.")
 
 
 def plain_environment(locale: str = "C") -> dict[str, str]:

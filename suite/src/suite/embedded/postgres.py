@@ -224,9 +224,7 @@ class EmbeddedPostgres:
     async def _can_run(self, candidate: RunAs) -> bool:
         probe = f'test -x "{self.folder}" && "{self._binaries}/postgres" --version'
         try:
-            code, _ = await run_command(
-                [*candidate.prefix, "/bin/sh", "-c", probe], environment=plain_environment(), options=candidate.options
-            )
+            code, _ = await run_command([*candidate.prefix, "/bin/sh", "-c", probe], environment=plain_environment(), options=candidate.options)
         except OSError:
             return False
         return code == 0

@@ -1,0 +1,121 @@
+"""What the services stand on: PostgreSQL with a migrated database for each, and Kafka with its topics when asked for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from common.bus.broker import BusUnavailable
+from common.events.catalog import FACTS
+from common.service import migrate_database
+from common.settings import ServiceSettings, load
+from suite.embedded.kafka import EmbeddedKafka
+from suite.embedded.parts import EmbeddedError
+from suite.embedded.postgres import DatabaseUrls, EmbeddedPostgres
+from suite.home import Home, SuiteError
+from suite.members import MEMBERS, WITH_DATA, Member
+from suite.options import Options
+from suite.ports import Ports
+from suite.surroundings import environment_of, shared_environment
+
+Tell = Callable[[str], None]
+
+WATCH_SECONDS = 0.5
+RESTARTS_MAX = 5
+
+
+@dataclass
+class Foundation:
+    """Everything that is there before the first service starts."""
+
+    home: Home
+    ports: Ports
+    postgres: EmbeddedPostgres
+    kafka: EmbeddedKafka | None
+    databases: Mapping[str, DatabaseUrls]
+    shared: Mapping[str, str]
+
+    @property
+    def bus_url(self) -> str:
+        return self.shared["DARKROOM_BUS_URL"]
+
+    def environment(self, name: str, replica: int = 0) -> dict[str, str]:
+        return environment_of(name, replica, shared=self.shared, home=self.home, ports=self.ports, databases=self.databases)
+
+    def settings(self, member: Member) -> ServiceSettings:
+        """A service's settings; raises SettingsError."""
+        return load(member.settings_type, self.environment(member.name))
+
+    async def watch(self, tell: Tell) -> None:
+        """Bring back a part that ended by itself; raises EmbeddedError when it will not come."""
+        restarts = 0
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            for name, part in (("PostgreSQL", self.postgres), ("Kafka", self.kafka)):
+                if part is not None and part.pid is None:
+                    restarts += 1
+                    if restarts > RESTARTS_MAX:
+                        raise EmbeddedError(f"{name} ended again and again; its log is {part.log}.")
+                    tell(f"{name} ended by itself and is started again.")
+                    await part.start()
+
+
+@asynccontextmanager
+async def laid(home: Home, ports: Ports, options: Options, tell: Tell) -> AsyncIterator[Foundation]:
+    """Start the parts, make and migrate the databases; stop the parts at the end."""
+    async with AsyncExitStack() as stack:
+        kafka_starting = asyncio.create_task(_start_kafka(home, ports, options, tell, stack)) if options.with_kafka else None
+        try:
+            postgres = EmbeddedPostgres(home.postgres, ports.postgres)
+            stack.push_async_callback(_stop, postgres.stop)
+            await postgres.start()
+            databases = dict(zip(WITH_DATA, await asyncio.gather(*(postgres.ensure_database(name) for name in WITH_DATA)), strict=True))
+            kafka = await kafka_starting if kafka_starting is not None else None
+        except BaseException:
+            if kafka_starting is not None:
+                kafka_starting.cancel()
+                await asyncio.gather(kafka_starting, return_exceptions=True)
+            raise
+        bus_url = kafka.url if kafka is not None else "memory://"
+        foundation = Foundation(home, ports, postgres, kafka, databases, shared_environment(home, ports, options, bus_url=bus_url))
+        await asyncio.gather(*(_migrate(foundation, member) for member in MEMBERS if member.name in WITH_DATA))
+        yield foundation
+
+
+async def _migrate(foundation: Foundation, member: Member) -> None:
+    await migrate_database(foundation.settings(member), member.name, member.migrations)
+
+
+async def _start_kafka(home: Home, ports: Ports, options: Options, tell: Tell, stack: AsyncExitStack) -> EmbeddedKafka:
+    level = None if options.kafka_compiles_fully else 1
+    kafka = EmbeddedKafka(home.kafka, ports.kafka, tiered_stop_at_level=level)
+    stack.push_async_callback(_stop, kafka.stop)
+    tell("Kafka starts (the first time its jars are fetched, about 44 MB) ...")
+    await kafka.start()
+    await apply_topics(kafka.bootstrap)
+    return kafka
+
+
+async def apply_topics(servers: str) -> list[str]:
+    """Create every topic of the catalogue that is missing; raises SuiteError when the broker does not answer."""
+    # aiokafka is needed for Kafka only, and slow to import.
+    from common.bus.kafka import KafkaOptions
+    from common.bus.kafka import apply_topics as create
+
+    try:
+        return await create(KafkaOptions(servers=servers), FACTS)
+    except BusUnavailable as error:
+        raise SuiteError(f"Kafka at {servers} does not answer: {error}") from error
+
+
+async def _stop(stop: Callable[[], Awaitable[Any]]) -> None:
+    """Finish stopping a part even when we are cancelled meanwhile: a half-stopped database recovers slowly."""
+    stopping = asyncio.ensure_future(stop())
+    try:
+        await asyncio.shield(stopping)
+    except asyncio.CancelledError:
+        await stopping
+        raise

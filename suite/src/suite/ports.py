@@ -1,0 +1,77 @@
+"""Which ports a suite takes: the ones of the settings, or free ones that it keeps; and who else is on them."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from common.settings import PORTS
+from suite.embedded.parts import is_port_taken
+from suite.home import Home, SuiteError
+from suite.members import NAMES
+
+POSTGRES_PORT = 8132
+KAFKA_PORT = 8192
+ADMIN_OFFSET = 1000
+REPLICA_STEP = 40
+_FREE_BASES = range(15_000, 28_000)
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Every port of a suite. A service's admin listener is a thousand above its first one."""
+
+    services: Mapping[str, list[int]]
+    postgres: int
+    kafka: int
+
+    def taken(self) -> list[str]:
+        """The service ports somebody else listens on, as words."""
+        found = []
+        for name, ports in self.services.items():
+            found += [f"{port} ({name})" for port in ports if is_port_taken(port)]
+            found += [f"{port + ADMIN_OFFSET} ({name}, admin)" for port in ports if is_port_taken(port + ADMIN_OFFSET)]
+        return found
+
+    def check(self) -> None:
+        """Raises SuiteError naming every port that is taken."""
+        taken = self.taken()
+        if taken:
+            words = f"Port {taken[0]} is" if len(taken) == 1 else f"Ports {', '.join(taken)} are"
+            raise SuiteError(
+                f"{words} taken by another program. Stop it, give a service another port (GATEWAY_PORT=9080 darkroom up), "
+                "or let Darkroom choose: darkroom up --any-ports."
+            )
+
+
+def choose_ports(home: Home, *, any_ports: bool, replicas: Mapping[str, int]) -> Ports:
+    """The ports of the settings, or with `any_ports` free ones, the same at every start of this folder."""
+    if any_ports:
+        chosen = home.remembered("ports", _free_ports)
+    else:
+        names = {name: _number(f"{name.upper()}_PORT", PORTS[name]) for name in NAMES}
+        chosen = {**names, "postgres": _number("DARKROOM_POSTGRES_PORT", POSTGRES_PORT), "kafka": _number("DARKROOM_KAFKA_PORT", KAFKA_PORT)}
+    services = {name: [chosen[name] + REPLICA_STEP * n for n in range(replicas.get(name, 1))] for name in NAMES}
+    return Ports(services, postgres=chosen["postgres"], kafka=chosen["kafka"])
+
+
+def _number(name: str, default: int) -> int:
+    given = os.environ.get(name, "")
+    if not given:
+        return default
+    if not given.isdigit() or not 0 < int(given) < 65536 - ADMIN_OFFSET:
+        raise SuiteError(f"{name}={given} is not a port.")
+    return int(given)
+
+
+def _free_ports() -> dict[str, int]:
+    """A run of free ports, below the range that outgoing connections are given."""
+    names = [*NAMES, "postgres", "kafka"]
+    for _ in range(200):
+        base = random.choice(_FREE_BASES)
+        ports = [base + n for n in range(len(names))]
+        if not any(is_port_taken(port) or is_port_taken(port + ADMIN_OFFSET) for port in ports):
+            return dict(zip(names, ports, strict=True))
+    raise SuiteError("There are not enough free ports on 127.0.0.1.")
