@@ -1,0 +1,1 @@
+"""What tests share: the suite every bus must pass. Imported by tests only."""

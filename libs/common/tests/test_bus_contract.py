@@ -1,0 +1,112 @@
+"""Both buses pass the one contract suite; the real broker also shows what only it can."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from common.bus import Bus, MemoryBus
+from common.events import FACTS
+from common.testing.bus_contract import BusContract, Receipted, Rig, created, until
+
+
+class TestMemoryBus(BusContract):
+    """The bus inside one process."""
+
+    @pytest.fixture
+    async def rig(self, service_database: Any) -> Rig:
+        bus = MemoryBus()
+        missing = False
+
+        async def connect() -> Bus:
+            return MemoryBus(topics=["task.created", "credits.changed"], groups=lambda _topic: ()) if missing else bus
+
+        @asynccontextmanager
+        async def missing_topic() -> AsyncIterator[None]:
+            nonlocal missing
+            missing = True
+            yield
+
+        return Rig(connect, service_database, outage_seconds=0, missing_topic=missing_topic)
+
+
+@pytest.mark.kafka
+class TestKafkaBus(BusContract):
+    """The bus on a real Kafka."""
+
+    @pytest.fixture
+    async def rig(self, service_database: Any, kafka: Any) -> AsyncIterator[Rig]:
+        from common.bus.kafka import KafkaBus, KafkaOptions, apply_topics
+        from aiokafka.admin import AIOKafkaAdminClient
+
+        options = KafkaOptions(servers=kafka.bootstrap)
+        await apply_topics(options, FACTS)
+        opened: list[Bus] = []
+
+        async def connect() -> Bus:
+            bus = KafkaBus(options)
+            await bus.start()
+            opened.append(bus)
+            return bus
+
+        @asynccontextmanager
+        async def away() -> AsyncIterator[None]:
+            await kafka.kill()
+            try:
+                yield
+            finally:
+                await kafka.start()
+
+        @asynccontextmanager
+        async def missing_topic() -> AsyncIterator[None]:
+            admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap)
+            await admin.start()
+            await admin.delete_topics(["user.registered"])
+            try:
+                yield
+            finally:
+                await admin.close()
+                await apply_topics(options, FACTS)
+
+        yield Rig(connect, service_database, outage_seconds=60, away=away, missing_topic=missing_topic)
+        for bus in opened:
+            await bus.stop()
+
+    async def test_publishing_into_an_outage_ends_in_time_and_claims_nothing(self, rig: Rig) -> None:
+        from common.bus import BusUnavailable
+        from common.bus.envelope import seal
+
+        assert rig.away is not None
+        bus = await rig.connect()
+        receipts = Receipted()
+        record = seal(created(), _now(), None)
+        async with rig.away():
+            async with asyncio.timeout(25):
+                try:
+                    await bus.publish([record], receipts)
+                    await until(lambda: receipts.unknown, seconds=20)
+                except BusUnavailable:
+                    pass
+            assert not receipts.taken
+            async with asyncio.timeout(10):
+                await bus.stop()
+
+
+def test_every_option_of_kafka_whose_default_loses_or_slows_is_set() -> None:
+    from common.bus.kafka import KafkaOptions
+
+    options = KafkaOptions(servers="127.0.0.1:1")
+    producer, consumer = options.producer(), options.consumer()
+    assert producer["enable_idempotence"] is True
+    assert (producer["acks"], producer["linger_ms"], producer["max_batch_size"]) == ("all", 0, 256 * 1024)
+    assert (consumer["enable_auto_commit"], consumer["auto_offset_reset"], consumer["isolation_level"]) == (False, "earliest", "read_committed")
+    assert 5000 <= producer["request_timeout_ms"] <= 10000
+    assert (consumer["session_timeout_ms"], consumer["heartbeat_interval_ms"]) == (6000, 500)
+    assert consumer["rebalance_timeout_ms"] is not None
+
+
+def _now() -> Any:
+    from datetime import UTC, datetime
+
+    return datetime.now(UTC)
