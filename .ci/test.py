@@ -1,0 +1,37 @@
+"""The test command: every group of tests in turn, with what took how long; exits non-zero when one fails.
+
+Groups run one after another, because crash tests and a real Kafka want the machine to themselves.
+"""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+BIN = Path(sys.executable).parent
+GROUPS = {
+    "library, services, suite": ["-m", "not kafka and not crash and not slow and not browser", "-n", "2", "--dist", "loadfile"],
+    "kafka": ["-m", "kafka and not crash and not slow"],
+    "crash": ["-m", "crash and not slow"],
+}
+NO_TESTS = 5
+
+
+def main() -> int:
+    """Run the groups; further arguments go to pytest."""
+    took: list[tuple[str, float, int]] = []
+    for name, choice in GROUPS.items():
+        sys.stdout.write(f"\n== {name}\n")
+        sys.stdout.flush()
+        began = time.monotonic()
+        code = subprocess.run([str(BIN / "pytest"), *choice, "--durations=5", *sys.argv[1:]], check=False).returncode
+        took.append((name, time.monotonic() - began, code))
+    sys.stdout.write("\n")
+    for name, seconds, code in took:
+        verdict = "passed" if code == 0 else "no tests" if code == NO_TESTS else "failed"
+        sys.stdout.write(f"{name:<28} {seconds:7.1f} s  {verdict}\n")
+    return 0 if all(code == 0 for _, _, code in took) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
