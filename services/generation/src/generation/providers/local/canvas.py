@@ -140,9 +140,8 @@ def _smooth_curve(xs: npt.NDArray[np.float64], ys: npt.NDArray[np.float64]) -> n
     return (np.clip(rounded, 0.0, 1.0) ** 2).astype(np.float32)
 
 
-def resize_plane(plane: Plane, size: tuple[int, int], *, smooth: bool = True) -> Plane:
+def resize_plane(plane: Plane, size: tuple[int, int], *, kind: Image.Resampling = Image.Resampling.BICUBIC) -> Plane:
     """To (width, height)."""
-    kind = Image.Resampling.BICUBIC if smooth else Image.Resampling.NEAREST
     return np.asarray(Image.fromarray(np.ascontiguousarray(plane)).resize(size, kind), dtype=np.float32)
 
 
@@ -197,7 +196,7 @@ def blur(plane: Plane, radius_px: float) -> Plane:
     step = max(1, round(radius_px / factor * 0.9))
     for _ in range(2):
         small = box(small, step)
-    return resize_plane(small, (plane.shape[1], plane.shape[0])) if factor > 1 else small
+    return resize_plane(small, (plane.shape[1], plane.shape[0]), kind=Image.Resampling.BILINEAR) if factor > 1 else small
 
 
 def blur_canvas(canvas: Canvas, radius_px: float) -> Canvas:
@@ -217,19 +216,29 @@ def soft_plane(shape: tuple[int, ...], draw: Callable[[Plane, Plane], Plane]) ->
     height, width = shape[:2]
     x, y = grid((max(2, -(-height // 8)), max(2, -(-width // 8))))
     small = np.broadcast_to(draw(x, y), (y.shape[0], x.shape[1])).astype(np.float32)
-    return resize_plane(small, (width, height))
+    return resize_plane(small, (width, height), kind=Image.Resampling.BILINEAR)
 
 
 def clouds(rng: np.random.Generator, shape: tuple[int, ...], *, coarse_px: float, octaves: int = 3) -> Plane:
-    """Smooth random relief around 0, about -1 to 1, largest lumps `coarse_px` wide."""
+    """Smooth random relief around 0, about -1 to 1, largest lumps `coarse_px` wide. Wide lumps are drawn at quarter size."""
     height, width = shape[:2]
-    total = np.zeros((height, width), dtype=np.float32)
-    weight, size = 1.0, max(2.0, coarse_px)
+    quarter = (max(2, -(-width // 4)), max(2, -(-height // 4)))
+    wide = np.zeros((quarter[1], quarter[0]), dtype=np.float32)
+    fine: Plane | None = None
+    weight, size = 0.6, max(2.0, coarse_px)
     for _ in range(octaves):
         cells = (max(2, round(height / size)), max(2, round(width / size)))
-        total += np.float32(weight) * resize_plane(rng.standard_normal(cells, dtype=np.float32), (width, height))
+        lumps = rng.standard_normal(cells, dtype=np.float32) * np.float32(weight)
+        if size > 12:
+            wide += resize_plane(lumps, quarter)
+        else:
+            grown = resize_plane(lumps, (width, height))
+            fine = grown if fine is None else fine + grown
         weight, size = weight * 0.55, max(2.0, size / 2.7)
-    return total * np.float32(0.6)
+    if coarse_px <= 12:
+        return fine if fine is not None else np.zeros((height, width), dtype=np.float32)
+    whole = resize_plane(wide, (width, height), kind=Image.Resampling.BILINEAR)
+    return whole if fine is None else whole + fine
 
 
 def grain(rng: np.random.Generator, shape: tuple[int, ...], *, size_px: float = 1.0) -> Plane:
@@ -237,7 +246,7 @@ def grain(rng: np.random.Generator, shape: tuple[int, ...], *, size_px: float = 
     if size_px <= 1.05:
         return rng.standard_normal((height, width), dtype=np.float32)
     cells = (max(2, round(height / size_px)), max(2, round(width / size_px)))
-    return resize_plane(rng.standard_normal(cells, dtype=np.float32), (width, height))
+    return resize_plane(rng.standard_normal(cells, dtype=np.float32), (width, height), kind=Image.Resampling.BILINEAR)
 
 
 def smooth_step(plane: npt.NDArray[np.float32], low: float, high: float) -> npt.NDArray[np.float32]:
@@ -248,24 +257,19 @@ def smooth_step(plane: npt.NDArray[np.float32], low: float, high: float) -> npt.
 def kuwahara(canvas: Canvas, radius: int) -> Canvas:
     """Edge-preserving smoothing: every pixel takes the calmest of the four squares it is a corner of."""
     reach = max(1, radius // 2)
+    height, width = canvas.shape[:2]
     tone = np.sqrt(np.maximum(luma(canvas), 0.0))
-    mean = box(canvas, reach)
-    unrest = box(tone * tone, reach) - box(tone, reach) ** 2
+    mean = np.pad(box(canvas, reach), ((reach, reach), (reach, reach), (0, 0)), mode="edge")
+    unrest = np.pad(box(tone * tone, reach) - box(tone, reach) ** 2, reach, mode="edge")
     best = np.full(tone.shape, np.inf, dtype=np.float32)
-    result = mean.copy()
-    for down in (-reach, reach):
-        for right in (-reach, reach):
-            spread = _shift(unrest, down, right)
+    result = np.empty_like(canvas)
+    for down in (0, 2 * reach):
+        for right in (0, 2 * reach):
+            spread = unrest[down : down + height, right : right + width]
             calmer = spread < best
             np.copyto(best, spread, where=calmer)
-            np.copyto(result, _shift(mean, down, right), where=calmer[..., None])
+            np.copyto(result, mean[down : down + height, right : right + width], where=calmer[..., None])
     return result
-
-
-def _shift(plane: npt.NDArray[np.float32], down: int, right: int) -> npt.NDArray[np.float32]:
-    rows = np.clip(np.arange(plane.shape[0]) + down, 0, plane.shape[0] - 1)
-    columns = np.clip(np.arange(plane.shape[1]) + right, 0, plane.shape[1] - 1)
-    return plane[rows][:, columns]
 
 
 def edges(plane: Plane) -> Plane:

@@ -49,7 +49,7 @@ def _rings(tonic: int, mood: Mood, rng: np.random.Generator) -> Canvas:
     far = as_light(colorsys.hsv_to_rgb((tonic / 12 + 0.12) % 1, 0.75, 0.3 - 0.16 * night))
     centre_x, centre_y = float(rng.uniform(0.35, 0.65)), float(rng.uniform(0.5, 0.66))
     y, x = np.mgrid[0:COVER_PX, 0:COVER_PX].astype(np.float32) / COVER_PX
-    away = np.hypot(x - centre_x, y - centre_y) + 0.012 * np.sin(np.arctan2(y - centre_y, x - centre_x) * 5 + tonic)
+    away = np.hypot(x - centre_x, y - centre_y) + 0.004 * np.sin(np.arctan2(y - centre_y, x - centre_x) * 5 + tonic)
     waves = np.float32(0.5) + np.float32(0.5) * np.cos(away * np.float32(2 * np.pi * 9))
     light = np.exp(-away * 2.6) * (0.65 + 0.35 * smooth_step(waves.astype(np.float32), 0.25, 0.75))
     disc = 1 - smooth_step(away.astype(np.float32), 0.1, 0.106)

@@ -202,7 +202,7 @@ def _add_disc(light: Canvas, x: float, y: float, radius: float, lamp: np.ndarray
         return
     rows = np.arange(top, bottom, dtype=np.float32)[:, None] - np.float32(y)
     columns = np.arange(left, right, dtype=np.float32)[None, :] - np.float32(x)
-    away = np.sqrt(rows * rows + columns * columns) / np.float32(radius)
+    away = (np.sqrt(rows * rows + columns * columns) / radius).astype(np.float32)
     soft = np.float32(min(0.3, 2.0 / radius))
     shape = (1 - smooth_step(away, 1 - float(soft), 1.0)) * (0.76 + 0.24 * smooth_step(away, 0.6, 0.95))
     light[top:bottom, left:right] += shape[..., None] * lamp
@@ -221,7 +221,8 @@ def rain_streaks(canvas: Canvas, sitting: Sitting) -> Canvas:
         rain[rows, columns] = np.float32(sitting.between(0.25, 0.8))
     rain = blur(rain, max(0.6, 0.7 * sitting.unit))
     behind = blur(luma(canvas), 14 * sitting.unit)
-    return canvas + (rain * (np.float32(0.08) + np.float32(0.75) * np.minimum(behind, np.float32(1))))[..., None] * as_light((0.9, 0.97, 1.1))
+    seen: Plane = rain * (np.float32(0.08) + np.float32(0.75) * np.minimum(behind, np.float32(1)))
+    return canvas + seen[..., None] * as_light((0.9, 0.97, 1.1))
 
 
 def shadow_halftone(canvas: Canvas, sitting: Sitting) -> Canvas:

@@ -231,7 +231,7 @@ def _hatching(sitting: Sitting, shape: tuple[int, ...], degrees: float, shade: P
 def sketchbook(canvas: Canvas, sitting: Sitting) -> Canvas:
     """Off-white paper; the drawing fades out towards its edge."""
     shape = _sheet_shape(canvas, PENCIL_MARGINS)
-    sheet = _paper(sitting, shape, "#f4efe4", tooth=0.02)
+    sheet = _paper(sitting, shape, "#e9dfcc", tooth=0.02)
     x, y = grid(canvas.shape)
     height, width = canvas.shape[:2]
     inside = np.minimum(np.minimum(x, 1 - x) * width, np.minimum(y, 1 - y) * height) / sitting.unit
