@@ -1,0 +1,128 @@
+"""kill -9 at random moments: no task lost, none run twice, every hold resolved, every feed complete. The seed is printed."""
+
+import asyncio
+import os
+import random
+import signal
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from common.ids import new_id
+from lab.invariants import check_when_settled, places_of
+from lab.people import Person
+from lab.rig import Rig, rig_running
+from suite.home import SuiteError
+
+QUICK_LEASES = {"GENERATION_LEASE_SECONDS": "3", "GENERATION_HEARTBEAT_SECONDS": "1", "DARKROOM_LOG_LEVEL": "warning"}
+SERVICES = ("gateway", "identity", "works", "generation", "billing", "notify")
+
+
+def seeded(name: str) -> random.Random:
+    """A chance that can be had again: DARKROOM_SEED names it."""
+    seed = int(os.environ.get("DARKROOM_SEED", random.randrange(10**6)))
+    print(f"{name}: DARKROOM_SEED={seed}")
+    return random.Random(seed)
+
+
+@asynccontextmanager
+async def people(rig: Rig, count: int, *, credits: int) -> AsyncIterator[list[Person]]:
+    """Signed up, with credits, a photo and an open feed."""
+    known = rig.url
+
+    def url() -> str:
+        nonlocal known
+        try:
+            known = rig.url
+        except SuiteError:
+            pass  # not up right now: the address stays the same
+        return known
+
+    async with AsyncExitStack() as stack:
+        crowd = [await stack.enter_async_context(Person(url)) for _ in range(count)]
+        for person in crowd:
+            await person.sign_up()
+            await rig.grant(person.user_id, credits)
+            await person.upload()
+            person.listen()
+        yield crowd
+
+
+async def create_many(crowd: list[Person], count: int, chance: random.Random) -> dict[Person, set[str]]:
+    """Each task is asked for with a key until it is answered; every promise is kept in the answer."""
+    promised: dict[Person, set[str]] = {person: set() for person in crowd}
+
+    async def one(number: int) -> None:
+        person = crowd[number % len(crowd)]
+        await asyncio.sleep(chance.uniform(0, 15))
+        status, body = await person.create(key=str(new_id()))
+        assert status == 200, (status, body)
+        promised[person].add(body["data"]["task_id"])
+
+    await asyncio.gather(*(one(number) for number in range(count)))
+    return promised
+
+
+async def check_everything(rig: Rig, promised: dict[Person, set[str]], *, seconds: float) -> None:
+    """Everybody heard of everything, in order and once; and the stores agree."""
+    for person, tasks in promised.items():
+        await person.heard(tasks, seconds=seconds)
+    accepted = {UUID(task) for tasks in promised.values() for task in tasks}
+    assert await check_when_settled(places_of(rig.environment), accepted=accepted, seconds_max=60) == []
+    for person, tasks in promised.items():
+        assert person.feed.seqs == list(range(1, len(person.feed.seqs) + 1)), f"{person.name}: a gap or a repeat"
+        ends = [frame["task_id"] for frame in person.feed.stored if frame["type"] in ("task_complete", "task_failed", "task_cancelled")]
+        assert sorted(ends) == sorted(tasks)
+        assert person.feed.not_recovered == 0
+
+
+@pytest.mark.crash
+async def test_the_one_process_suite_killed_ten_times_loses_nothing(tmp_path: Path) -> None:
+    chance = seeded("one process")
+    async with rig_running(tmp_path, env=QUICK_LEASES) as rig, people(rig, 5, credits=100) as crowd:
+        creating = asyncio.create_task(create_many(crowd, 50, chance))
+        for _ in range(10):
+            await asyncio.sleep(chance.uniform(0.2, 3.0))
+            await rig.kill()
+            await rig.start()
+        promised = await creating
+        assert sum(map(len, promised.values())) == 50
+        await check_everything(rig, promised, seconds=120)
+        assert all(person.feed.connects > 1 for person in crowd)
+
+
+@pytest.mark.crash
+@pytest.mark.kafka
+async def test_six_processes_on_kafka_each_killed_twice_and_the_broker_too_lose_nothing(tmp_path: Path) -> None:
+    chance = seeded("six processes")
+    async with rig_running(tmp_path, "--separate", env=QUICK_LEASES) as rig, people(rig, 5, credits=100) as crowd:
+        creating = asyncio.create_task(create_many(crowd, 50, chance))
+        victims = [*SERVICES, *SERVICES, "kafka killed", "kafka stopped"]
+        chance.shuffle(victims)
+        for victim in victims:
+            await asyncio.sleep(chance.uniform(0.2, 2.0))
+            await strike(rig, victim, chance)
+        promised = await creating
+        assert sum(map(len, promised.values())) == 50
+        await check_everything(rig, promised, seconds=180)
+
+
+async def strike(rig: Rig, victim: str, chance: random.Random) -> None:
+    """Kill a service's process or the broker's, or stop the broker for 20 s while everything else goes on."""
+    if victim == "kafka killed":
+        os.kill(rig.part_pid("kafka"), signal.SIGKILL)
+    elif victim == "kafka stopped":
+        pid = rig.part_pid("kafka")
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            await asyncio.sleep(20)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+    else:
+        pids = rig.pids().get(victim, [])
+        while not pids:  # it was killed a moment ago and is being started
+            await asyncio.sleep(0.1)
+            pids = rig.pids().get(victim, [])
+        os.kill(chance.choice(pids), signal.SIGKILL)
