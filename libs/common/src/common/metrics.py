@@ -2,10 +2,10 @@
 
 import asyncio
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
-from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
@@ -39,6 +39,21 @@ class RequestTimes(Collector):
                 buckets.append((bound, total))
             family.add_metric([method, route, str(status)], buckets, sum_value=counts[-1])
         yield family
+
+
+class RelayNumbers(Collector):
+    """What the relay counts by itself, read when somebody asks: facts told, and how long the oldest has been waiting."""
+
+    def __init__(self, told_by_topic: Mapping[str, int], oldest_seconds: Callable[[], float]) -> None:
+        self._told_by_topic = told_by_topic
+        self._oldest_seconds = oldest_seconds
+
+    def collect(self) -> Iterable[Metric]:
+        told = CounterMetricFamily("darkroom_facts_told", "Facts the broker has acknowledged", labels=["topic"])
+        for topic, count in list(self._told_by_topic.items()):
+            told.add_metric([topic], count)
+        yield told
+        yield GaugeMetricFamily("darkroom_outbox_oldest_seconds", "Age of the oldest fact nobody was told, at the last sweep", value=self._oldest_seconds())
 
 
 class Metrics:

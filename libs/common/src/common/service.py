@@ -24,7 +24,7 @@ from common.clock import Clock
 from common.db import Database
 from common.errors import ServiceError, Unavailable
 from common.lane import Lane
-from common.metrics import Metrics
+from common.metrics import Metrics, RelayNumbers
 from common.migrate import MigrationError, check_schema, every_migration, migrate
 from common.settings import ServiceSettings, SettingsError, load
 from common.web import Route, WebRunner
@@ -74,6 +74,9 @@ class Service:
         """Serve until `stop` is set, then drain and return. Raises what a loop died of."""
         logs.bind(service=self.name)
         draining = asyncio.Event()
+        if self.relay is not None:
+            relay_of_ours = self.relay
+            self.metrics.registry.register(RelayNumbers(relay_of_ours.told_by_topic, lambda: relay_of_ours.oldest_seconds))
         for lane in self.lanes:
             await lane.start()
         runner, admin = self._runners()

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from datetime import timedelta
 
@@ -43,6 +43,8 @@ class Relay:
         self._table_mode = False
         self.oldest_seconds = 0.0
         """Age of the oldest row not yet told, as of the last sweep."""
+        self.told_by_topic: Counter[str] = Counter()
+        """How many facts this process has told, by topic."""
 
     def offer(self, rows: Sequence[Outgoing]) -> None:
         """Take rows just committed. What does not fit stays in the table for the sweep."""
@@ -71,6 +73,7 @@ class Relay:
     def acked(self, record: Outgoing) -> None:
         if self._in_flight.pop(record.position, None) is not None:
             self._told.append(record.position)
+            self.told_by_topic[record.topic] += 1
             self._done.set()
 
     def refused(self, record: Outgoing, error: str) -> None:
