@@ -10,7 +10,7 @@ from typing import Any
 from aiohttp import http_exceptions, web
 from aiohttp.client_exceptions import ClientPayloadError
 from aiohttp.web_exceptions import HTTPException
-from multidict import CIMultiDict
+from multidict import istr
 from pydantic import BaseModel
 from uuid_utils import uuid7
 
@@ -33,17 +33,19 @@ from common.trace import Trace, current_trace
 from common.web.body import check_json_type, check_text, parse_body, parse_query, read_body
 from common.web.dialects import Dialect, dialect_of, language_of, render_error, wants_problem
 from common.web.openapi import document_of
-from common.web.route import Answer, Request, Route
+from common.web.ready import JSON, SERVER_NAME, ReadyResponse
+from common.web.route import Answer, Auth, Request, Route
+from common.web.runner import STRAIGHT
 
 log = get_logger()
 
-SERVER_NAME = "darkroom"
-
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{8,64}")
 _TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
-_JSON = "application/json; charset=utf-8"
+_PROBE_HEADERS = tuple(istr(name) for name in ("X-Request-Id", "traceparent", "Authorization", "X-LC-Session", "Content-Type"))
+_X_REQUEST_ID, _X_TRACEPARENT, _AUTHORIZATION, _SESSION, _CONTENT_TYPE = _PROBE_HEADERS
 _SWEEP_SECONDS = 0.2
 _CLIENT_GONE = 499
+_PATH_SHOWN_MAX = 500
 
 _BY_STATUS: Mapping[int, type[ServiceError]] = {
     401: Unauthorized, 403: Forbidden, 404: NotFound, 405: MethodNotAllowed, 413: PayloadTooLarge, 415: UnsupportedMediaType, 503: Unavailable,
@@ -60,11 +62,11 @@ class Deadlines:
         self._ended: set[asyncio.Task[Any]] = set()
         self._timer: asyncio.TimerHandle | None = None
 
-    def start(self, task: asyncio.Task[Any], due: float, loop: asyncio.AbstractEventLoop) -> None:
-        """From now on the task is cancelled once the loop's clock passes `due`."""
+    def start(self, task: asyncio.Task[Any], due: float) -> None:
+        """From now on the task is cancelled once the monotonic clock passes `due`."""
         self._due[task] = due
         if self._timer is None:
-            self._timer = loop.call_later(_SWEEP_SECONDS, self._sweep, loop)
+            self._timer = asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._sweep)
 
     def stop(self, task: asyncio.Task[Any]) -> None:
         self._due.pop(task, None)
@@ -76,15 +78,15 @@ class Deadlines:
         self._ended.discard(task)
         return task.uncancel() <= 0
 
-    def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
-        now = loop.time()
+    def _sweep(self) -> None:
+        now = time.monotonic()
         for task in [task for task, due in self._due.items() if due <= now]:
             del self._due[task]
             if not task.done():
                 self._ended.add(task)
                 task.add_done_callback(self._ended.discard)
                 task.cancel()
-        self._timer = loop.call_later(_SWEEP_SECONDS, self._sweep, loop) if self._due else None
+        self._timer = asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._sweep) if self._due else None
 
 
 def build_application(
@@ -105,13 +107,15 @@ def build_application(
     document = document_of(routes, name=name, title=title or f"Darkroom {name}")
     edge = _Edge(deps, authenticator, metrics or Metrics(name))
     application = web.Application(client_max_size=1024**3)
-    known: dict[str, set[str]] = {}
+    straight: dict[str, dict[str, AioHandler]] = {}
     for route in (*routes, _openapi_route(document)):
         handler = edge.wrap(route)
         for method in ("GET", "HEAD") if route.method == "GET" else (route.method,):
-            resource = application.router.add_route(method, route.path, handler, expect_handler=_expect)
-            known.setdefault(resource.resource.canonical if resource.resource else route.path, set()).add(method)
+            application.router.add_route(method, route.path, handler, expect_handler=_expect)
+            if "{" not in route.path and not route.raw:
+                straight.setdefault(route.path, {})[method] = handler
     application.router.add_route("*", "/{tail:.*}", edge.nobody(application), expect_handler=_expect)
+    application[STRAIGHT] = straight
     return application
 
 
@@ -133,31 +137,39 @@ class _Edge:
         deadline_seconds, raw, auth = route.deadline_seconds, route.raw, route.auth
         deps, deadlines, requests = self._deps, self._deadlines, self._requests
         has_params = "{" in route.path
+        monotonic, current_task, check_role = time.monotonic, asyncio.current_task, _check_role
+        known, verify = (self._authenticator.known, self._authenticator.principal_of) if self._authenticator is not None else (_nobody, _no_verifying)
 
         async def handle(http: web.Request) -> web.StreamResponse:
-            started = time.perf_counter()
+            started = monotonic()
             headers = http.headers
             request_id, trace = _trace_of(headers)
             current_trace.set(trace)
-            loop = http._loop
-            due = loop.time() + deadline_seconds
-            task = asyncio.current_task()
+            due = started + deadline_seconds
+            task = current_task()
             if not raw and task is not None:
-                deadlines.start(task, due, loop)
+                deadlines.start(task, due)
             response: web.StreamResponse | None = None
             fault: BaseException | None = None
             refusal: ServiceError | None = None
             try:
-                principal = await self._principal(auth, dialect, headers) if auth != "none" else None
+                principal = None
+                if auth != "none":
+                    token = _token_of(headers, dialect)
+                    if token is not None:
+                        principal = known(token) or await verify(token)
+                    check_role(auth, principal)
                 request: Request[Any] = Request(deps, http, dialect=dialect, request_id=request_id, principal=principal, deadline=due)
                 if has_params:
                     for param, value in request.params.items():
                         check_text(value, param)
                 if query_model is not None:
-                    request.query = parse_query(query_model, http.rel_url.query, lambda: request.lang)
+                    request.query = parse_query(query_model, http.rel_url.query, request)
                 if body_model is not None and not (may_be_form and _is_form(headers)):
-                    check_json_type(headers.get("Content-Type"))
-                    request.body = parse_body(body_model, await read_body(http, bytes_max), lambda: request.lang)
+                    check_json_type(headers.get(_CONTENT_TYPE))
+                    payload = http.content
+                    raw_body = payload.read_nowait() if payload.is_eof() and payload.total_bytes <= bytes_max else await read_body(http, bytes_max)
+                    request.body = parse_body(body_model, raw_body, request)
                 answer = await act(request)
                 response = _render(answer, request_id) if isinstance(answer, Answer) else _adopt(answer, request_id)
             except ServiceError as error:
@@ -167,11 +179,11 @@ class _Edge:
                 if task is None or not deadlines.ended(task):
                     raise
                 refusal = Unavailable("the answer took too long", retry_after_seconds=2)
-            except ConnectionResetError:
-                requests.add(http.method, route.path, _CLIENT_GONE, time.perf_counter() - started)
-                raise
             except Exception as error:
                 if isinstance(error, HTTPException) and error.status < 400:
+                    raise
+                if isinstance(error, ConnectionResetError) and _is_gone(http):
+                    requests.add(http.method, route.path, _CLIENT_GONE, monotonic() - started)
                     raise
                 refusal = _translate(error)
                 fault = error if refusal.status >= 500 else None
@@ -181,7 +193,10 @@ class _Edge:
             if response is None:
                 assert refusal is not None
                 response = _refuse(refusal, http, dialect, request_id)
-            seconds = time.perf_counter() - started
+                if _has_begun(http):
+                    _log_line(http, route.path, response.status, monotonic() - started, refusal, fault)
+                    raise ConnectionResetError("the answer had begun already")
+            seconds = monotonic() - started
             requests.add(http.method, route.path, response.status, seconds)
             if fault is not None or response.status >= 500 or self._logs_all:
                 _log_line(http, route.path, response.status, seconds, refusal, fault)
@@ -189,37 +204,20 @@ class _Edge:
 
         return handle
 
-    async def _principal(self, auth: str, dialect: Dialect, headers: Any) -> Principal | None:
-        assert self._authenticator is not None
-        token = _token_of(headers, dialect)
-        if token is None:
-            if auth == "optional":
-                return None
-            raise Unauthorized("no token was sent")
-        principal = self._authenticator.known(token) or await self._authenticator.principal_of(token)
-        role = principal.role
-        if auth == "user" or auth == "optional":
-            if role == "service":
-                raise Forbidden("this is for users")
-        elif auth != role:
-            raise Forbidden(f"this is for {auth}s")
-        return principal
-
     def nobody(self, application: web.Application) -> AioHandler:
         """Answers what no route answers: 404, or 405 with the methods that would have been right."""
 
         async def handle(http: web.Request) -> web.StreamResponse:
-            started = time.perf_counter()
+            started = time.monotonic()
             request_id, trace = _trace_of(http.headers)
             current_trace.set(trace)
             allowed = await _allowed(application, http)
             dialect = dialect_of(http.path)
             if allowed:
-                response = _refuse(MethodNotAllowed(), http, dialect, request_id)
-                response.headers["Allow"] = ", ".join(allowed)
+                response = _refuse(MethodNotAllowed(), http, dialect, request_id, allowed=allowed)
             else:
                 response = _refuse(NotFound(), http, dialect, request_id, unknown_route=True)
-            seconds = time.perf_counter() - started
+            seconds = time.monotonic() - started
             self._requests.add("*", "*", response.status, seconds)
             if self._logs_all:
                 _log_line(http, "*", response.status, seconds, None, None)
@@ -228,8 +226,37 @@ class _Edge:
         return handle
 
 
+def _check_role(auth: Auth, principal: Principal | None) -> None:
+    if principal is None:
+        if auth != "optional":
+            raise Unauthorized("no token was sent")
+    elif auth == "user" or auth == "optional":
+        if principal.role == "service":
+            raise Forbidden("this is for users")
+    elif auth != principal.role:
+        raise Forbidden(f"this is for {auth}s")
+
+
+def _nobody(_token: str) -> None:
+    return None
+
+
+async def _no_verifying(_token: str) -> Principal:
+    raise Unauthorized("no token can be checked here")
+
+
+def _is_gone(http: web.Request) -> bool:
+    transport = http.transport
+    return transport is None or transport.is_closing()
+
+
+def _has_begun(http: web.Request) -> bool:
+    """Whether bytes of an answer are out, so that only closing the connection can say that it is not whole."""
+    return http._payload_writer.output_size > 0
+
+
 def _trace_of(headers: Any) -> tuple[str, Trace]:
-    request_id, traceparent = headers.get("X-Request-Id"), headers.get("traceparent")
+    request_id, traceparent = headers.get(_X_REQUEST_ID), headers.get(_X_TRACEPARENT)
     made = None
     if request_id is None or _REQUEST_ID.fullmatch(request_id) is None:
         made = uuid7().hex
@@ -241,28 +268,26 @@ def _trace_of(headers: Any) -> tuple[str, Trace]:
 
 
 def _token_of(headers: Any, dialect: Dialect) -> str | None:
-    given = headers.get("Authorization")
+    given = headers.get(_AUTHORIZATION)
     if given is not None:
         if given[:7] == "Bearer " or given[:7].lower() == "bearer ":
             return str(given[7:].strip())
         raise Unauthorized("only bearer tokens are taken")
-    return headers.get("X-LC-Session") if dialect == "song" else None
+    return headers.get(_SESSION) if dialect == "song" else None
 
 
 def _is_form(headers: Any) -> bool:
-    return bool(headers.get("Content-Type", "").lower().startswith("multipart/"))
+    return bool(headers.get(_CONTENT_TYPE, "").lower().startswith("multipart/"))
 
 
-def _render(answer: Answer, request_id: str) -> web.Response:
-    body = answer.body
+def _render(answer: Answer, request_id: str) -> ReadyResponse:
+    body, more, kind = answer.body, answer.headers, JSON
     if isinstance(body, BaseModel):
         body = body.__pydantic_serializer__.to_json(body, by_alias=True)
-    headers = CIMultiDict({"Server": SERVER_NAME, "X-Request-Id": request_id})
-    if body is not None:
-        headers["Content-Type"] = _JSON
-    if answer.headers:
-        headers.update(answer.headers)
-    return web.Response(body=body, status=answer.status, headers=headers)
+    if more and "Content-Type" in more:
+        kind = more["Content-Type"]
+        more = {name: value for name, value in more.items() if name != "Content-Type"}
+    return ReadyResponse(answer.status, request_id, body, content_type=kind, headers=more)
 
 
 def _adopt(response: web.StreamResponse, request_id: str) -> web.StreamResponse:
@@ -272,14 +297,18 @@ def _adopt(response: web.StreamResponse, request_id: str) -> web.StreamResponse:
     return response
 
 
-def _refuse(error: ServiceError, http: web.BaseRequest, dialect: Dialect, request_id: str, *, unknown_route: bool = False) -> web.Response:
+def _refuse(
+    error: ServiceError, http: web.BaseRequest, dialect: Dialect, request_id: str, *, unknown_route: bool = False, allowed: Sequence[str] = ()
+) -> ReadyResponse:
     headers = http.headers
     lang = language_of(headers.get("Accept-Language"), dialect)
     problem = wants_problem(headers.get("Accept"))
     status, body, said = render_error(
-        error, dialect=dialect, lang=lang, path=http.path, request_id=request_id, problem=problem, unknown_route=unknown_route
+        error, dialect=dialect, lang=lang, path=http.rel_url.raw_path[:_PATH_SHOWN_MAX], request_id=request_id, problem=problem, unknown_route=unknown_route
     )
-    response = web.Response(body=body, status=status, headers={"Server": SERVER_NAME, "X-Request-Id": request_id, **said})
+    if allowed:
+        said["Allow"] = ", ".join(allowed)
+    response = ReadyResponse(status, request_id, body, content_type=said.pop("Content-Type"), headers=said)
     if status == 413:
         # The rest of a body that is too large is not worth reading.
         response.force_close()

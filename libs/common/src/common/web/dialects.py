@@ -1,12 +1,13 @@
 """Which dialect a path speaks, and how each says no."""
 
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 import orjson
 
-from common.errors import FieldError, MethodNotAllowed, NotFound, PayloadTooLarge, RateLimited, ServiceError, UnsupportedMediaType
+from common.errors import FieldError, MethodNotAllowed, PayloadTooLarge, RateLimited, ServiceError, UnsupportedMediaType
 from common.messages import Lang, text
 
 Dialect = Literal["photo", "song", "v1"]
@@ -66,12 +67,15 @@ def render_error(
         body = _photo(error, sentence=sentence, path=path if unknown_route else None)
     else:
         body = _song(error, sentence=sentence)
-    return status, orjson.dumps(body, default=str), headers
+    return status, _to_json(body), headers
 
 
-def unknown_route() -> NotFound:
-    """The refusal for a path that nobody answers."""
-    return NotFound()
+def _to_json(body: Mapping[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(body, default=str)
+    except TypeError:
+        # A name that the caller sent may hold what is no Unicode; the standard library escapes it.
+        return json.dumps(body, default=str).encode()
 
 
 def _fields(errors: tuple[FieldError, ...]) -> list[dict[str, str]]:

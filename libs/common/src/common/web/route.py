@@ -23,6 +23,7 @@ Auth = Literal["user", "optional", "admin", "service", "none"]
 BODY_BYTES_MAX = 256 * 1024
 DEADLINE_SECONDS = 15.0
 
+_NO_PARAMS: Mapping[str, str] = {}
 _KEY_LENGTH_MAX = 255
 _PARTS_MAX = 200
 _FIELD_BYTES_MAX = 64 * 1024
@@ -42,7 +43,8 @@ class Request(Generic[D]):
         self.request_id = request_id
         self.deadline = deadline
         """When the answer must be out, in the loop's time."""
-        self.params: Mapping[str, str] = http.match_info
+        # A path without parameters may have come past aiohttp's router, and then there is no match.
+        self.params: Mapping[str, str] = http._match_info or _NO_PARAMS
         self.body: Any = None
         self.query: Any = None
         self._principal = principal

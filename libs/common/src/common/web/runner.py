@@ -1,16 +1,19 @@
 """What aiohttp's server lacks: an end to slow clients, and our envelope for requests that cannot even be parsed."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import RequestHandler
+from multidict import istr
 from uuid_utils import uuid7
 
 from common.errors import Internal, InvalidParameter
 from common.log import get_logger
 from common.web.dialects import render_error
+from common.web.ready import ReadyResponse
 
 HEADER_SECONDS = 10.0
 BODY_SECONDS = 30.0
@@ -41,6 +44,11 @@ class Connection(RequestHandler):
             elif self.silent_since is None and self._waiter is not None:
                 self.silent_since = self.heard_at
 
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        # aiohttp asks for this after every body it has read; when nothing was paused, nothing has to be resumed.
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
+
     def is_too_slow(self, now: float, *, header_seconds: float, body_seconds: float) -> bool:
         """Whether the client owes bytes for longer than it may. What waits because we do not read is our fault, not the client's."""
         if self._upgraded or self.transport is None or self._reading_paused or self._buffer_paused:
@@ -62,14 +70,35 @@ class Connection(RequestHandler):
         error = InvalidParameter("the request could not be read") if unreadable else Internal()
         request_id = uuid7().hex
         status, body, headers = render_error(error, dialect="v1", lang="en", path="", request_id=request_id, problem=True)
-        response = web.Response(body=body, status=status, headers={"Server": "darkroom", "X-Request-Id": request_id, **headers})
+        response = ReadyResponse(status, request_id, body, content_type=headers.pop("Content-Type"), headers=headers)
         response.force_close()
         return response
+
+
+STRAIGHT = web.AppKey("straight", dict[str, dict[str, Callable[[web.Request], Awaitable[web.StreamResponse]]]])
+"""Handlers of paths without parameters, by path and method: found without aiohttp's router, which walks the path part by part."""
+
+_EXPECT = istr("Expect")
 
 
 class _Server(web.Server):
     def __call__(self) -> RequestHandler:
         return Connection(self, loop=self._loop, **self._kwargs)
+
+
+def _with_shortcut(routed: Any, application: web.Application) -> Any:
+    straight = application.get(STRAIGHT)
+    if straight is None:
+        return routed
+
+    def dispatch(http: Any) -> Awaitable[web.StreamResponse]:
+        handlers = straight.get(http._message.path)
+        handler = handlers.get(http.method) if handlers is not None else None
+        if handler is None or _EXPECT in http.headers:
+            return routed(http)  # type: ignore[no-any-return]
+        return handler(http)
+
+    return dispatch
 
 
 class WebRunner(web.AppRunner):
@@ -106,7 +135,7 @@ class WebRunner(web.AppRunner):
 
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()
-        return _Server(made.request_handler, request_factory=made.request_factory, loop=made._loop, **made._kwargs)
+        return _Server(_with_shortcut(made.request_handler, self.app), request_factory=made.request_factory, loop=made._loop, **made._kwargs)
 
     async def _watch_clients(self) -> None:
         loop = asyncio.get_running_loop()
