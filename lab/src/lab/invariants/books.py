@@ -115,7 +115,7 @@ _RULES = {
     """,
     "accounts whose lots are not what is available": """
         SELECT account_id FROM account
-        WHERE posted - held <> (SELECT coalesce(sum((lot ->> 1)::bigint), 0) FROM jsonb_array_elements(lots) AS lot)
+        WHERE posted - held <> (SELECT coalesce(sum((lot ->> 1)::bigint), 0) FROM jsonb_array_elements(lots::jsonb) AS lot)
     """,
     "accounts that consumed another amount than was captured": """
         SELECT account.account_id FROM account LEFT JOIN entry ON entry.account_id = account.account_id AND entry.kind IN ('capture', 'late_capture')

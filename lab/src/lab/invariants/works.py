@@ -52,7 +52,7 @@ async def check_shelves(works: asyncpg.Connection) -> list[str]:
     return say("shelves that count wrong", [row[0] for row in await works.fetch(_WRONG_SHELVES)])
 
 
-_KEYS = "(SELECT array_agg(item ->> 'key' ORDER BY (item ->> 'index')::int) FROM jsonb_array_elements(body -> 'items') AS item)"
+_KEYS = "(SELECT array_agg(item ->> 'key' ORDER BY (item ->> 'index')::int) FROM jsonb_array_elements(body::jsonb -> 'items') AS item)"
 _OWN = f"SELECT work_id AS id, work_id, user_id, kind, status, task_sequence, {_KEYS} AS keys FROM work"
 _SONGS = f"SELECT task_id AS id, work_id, user_id, 'song' AS kind, status, task_sequence, {_KEYS} AS keys FROM song"
 _DELIVERED = "SELECT task_id, array_agg(key ORDER BY index) AS keys FROM item WHERE state = 'delivered' GROUP BY task_id"
