@@ -1,0 +1,5 @@
+"""Every route of identity."""
+
+from identity.api import keys, photo, song
+
+ROUTES = (*song.ROUTES, *photo.ROUTES, *keys.ROUTES)

@@ -1,0 +1,115 @@
+"""The song dialect: sign up and log in."""
+
+import orjson
+
+from common.errors import AccountDisabled, InvalidParameter, ServiceError, WrongPassword
+from common.ids import UserId, derived_id, new_id
+from common.objects import content_type_of
+from common.web import Answer, Request, Route
+from common.web.body import parse_fields
+from identity import commands, store
+from identity.api.tokens import token_for
+from identity.deps import Deps
+from identity.domain import Person, Registered, Registration, normal_email, normal_password
+from identity.schemas.song import Login, SignUp, User
+from identity.vault import Sealed
+
+FORM_BYTES_MAX = 11 * 1024 * 1024
+
+
+async def sign_up(request: Request[Deps]) -> Answer:
+    """Parse; know a repeated one by its key before the slow hash; register; render."""
+    wish: SignUp = request.body if request.body is not None else await _read_form(request)
+    deps = request.deps
+    email_hash = _email_hash(deps, wish.email)
+    user_id, request_hash = _names(request, wish, email_hash)
+    done = await _find_repeated(deps, user_id, request_hash, email_hash) if request_hash is not None else None
+    if done is None:
+        done = await deps.signups(await _complete(deps, wish, user_id, email_hash, request_hash))
+    headers = {"Location": f"/users/{done.person.user_id}"}
+    if done.replayed:
+        headers["Idempotent-Replayed"] = "true"
+    return Answer(await _render(deps, done.person, wish.email), status=201, headers=headers)
+
+
+async def log_in(request: Request[Deps]) -> Answer:
+    """An unknown address and a wrong password get one answer, after the same work."""
+    deps, wish = request.deps, request.body
+    try:
+        email, password = normal_email(wish.email), normal_password(wish.password)
+    except ValueError:
+        # Nobody can have these; that too is only said after the same work.
+        email, password = None, wish.password
+    async with deps.db.read() as conn:
+        found = await store.find_login(conn, _email_hash(deps, email or wish.email))
+    known = found[1].password_hash if found is not None and email is not None else None
+    if not await deps.passwords.check(known, password) or found is None:
+        raise WrongPassword()
+    person, credential = found
+    if person.disabled:
+        raise AccountDisabled()
+    shown = deps.vault.open(Sealed(credential.email_sealed, credential.sealed_with), owner=person.user_id).decode()
+    return Answer(await _render(deps, person, shown))
+
+
+async def _complete(deps: Deps, wish: SignUp, user_id: UserId, email_hash: bytes, request_hash: bytes | None) -> Registration:
+    sealed = deps.vault.seal(wish.email.encode(), owner=user_id)
+    return Registration(
+        user_id=user_id, username=wish.username, avatar_key=_avatar_key(deps, wish.avatar), email_hash=email_hash, email_sealed=sealed.content,
+        sealed_with=sealed.key_id, password_hash=await deps.passwords.hash(wish.password), request_hash=request_hash,
+    )
+
+
+def _names(request: Request[Deps], wish: SignUp, email_hash: bytes) -> tuple[UserId, bytes | None]:
+    """The id of the account this makes, and of the request itself when it may be repeated: keyed hashes, for both are kept."""
+    key = request.idempotency_key
+    if key is None:
+        return UserId(new_id()), None
+    body = orjson.dumps(wish.model_dump(), option=orjson.OPT_SORT_KEYS)
+    return UserId(derived_id("POST /users", email_hash.hex(), key)), request.deps.vault.lookup_hash("sign-up", body)
+
+
+async def _find_repeated(deps: Deps, user_id: UserId, request_hash: bytes, email_hash: bytes) -> Registered | None:
+    async with deps.db.read() as conn:
+        known = (await store.list_known(conn, [email_hash])).get(email_hash)
+    if known is None or known.person.user_id != user_id:
+        return None
+    outcome = commands.replay(user_id, request_hash, known)
+    if isinstance(outcome, ServiceError):
+        raise outcome
+    return outcome
+
+
+def _email_hash(deps: Deps, email: str) -> bytes:
+    return deps.vault.lookup_hash("e-mail", email.encode())
+
+
+def _avatar_key(deps: Deps, avatar: str | None) -> str | None:
+    if not avatar:
+        return None
+    key = deps.links.key_of(avatar)
+    if key is None or not content_type_of(key).startswith("image/"):
+        raise InvalidParameter.of("avatar", "is not the address of an upload")
+    return key
+
+
+async def _render(deps: Deps, person: Person, email: str) -> User:
+    avatar = deps.links.sign(person.avatar_key, now=deps.db.clock.now()) if person.avatar_key else None
+    return User.of(person, await deps.purses.purse_of(person), email=email, avatar=avatar, token=token_for(deps, person))
+
+
+async def _read_form(request: Request[Deps]) -> SignUp:
+    """A multipart sign-up. A picture in it is read past: it can be uploaded with the token this answers."""
+    fields: dict[str, str] = {}
+    async for part in request.parts(bytes_max=FORM_BYTES_MAX):
+        if part.name in ("username", "email", "password") or (part.name == "avatar" and part.filename is None):
+            fields[part.name] = await request.read_text(part)
+        else:
+            await part.release()
+    return parse_fields(SignUp, fields, request.lang)
+
+
+ROUTES = (
+    Route("POST", "/users", sign_up, auth="none", body=SignUp, answers={201: User}, multipart=True, deadline_seconds=30, summary="Sign up"),
+    Route("POST", "/login", log_in, auth="none", body=Login, answers={200: User}, deadline_seconds=30, summary="Log in"),
+)

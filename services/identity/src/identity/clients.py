@@ -1,0 +1,52 @@
+"""The service identity asks: billing, for what people have."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict
+
+from common.client import ServiceClient
+from common.ids import UserId
+from identity.domain import Purse
+
+
+class _Ask(BaseModel):
+    user_ids: list[UUID]
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+
+class _Account(_Answer):
+    available: int
+
+
+class _Membership(_Answer):
+    active_until: datetime | None
+    is_vip: bool
+
+
+class _Balance(_Answer):
+    user_id: UUID
+    credit: _Account
+    point: _Account
+    membership: _Membership
+
+
+class _Balances(_Answer):
+    balances: list[_Balance]
+
+
+async def list_purses(billing: ServiceClient, user_ids: Sequence[UserId], *, deadline_seconds: float) -> list[Purse]:
+    """What these people have, in their order; asking opens accounts that were not there. Raises Unavailable."""
+    answer = await billing.post("/internal/balances", _Ask(user_ids=list(user_ids)), _Balances, deadline_seconds=deadline_seconds)
+    found = {one.user_id: one for one in answer.balances}
+    return [_purse(found[user_id]) for user_id in user_ids]
+
+
+def _purse(balance: _Balance) -> Purse:
+    return Purse(
+        credits=balance.credit.available, points=balance.point.available, member_until=balance.membership.active_until, is_member=balance.membership.is_vip,
+    )

@@ -1,0 +1,50 @@
+"""What the song dialect carries about people."""
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, StringConstraints
+
+from common.web import Model, Moment
+from identity.domain import Person, Purse, normal_email, normal_password
+
+AVATAR_LENGTH_MAX = 2048
+
+
+class SignUp(Model):
+    """POST /users. Whatever else is sent (role, points, isVIP, ...) is ignored."""
+
+    username: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=64)]
+    email: Annotated[str, AfterValidator(normal_email)]
+    password: Annotated[str, AfterValidator(normal_password)]
+    avatar: Annotated[str | None, Field(max_length=AVATAR_LENGTH_MAX, description="the address of an upload of one's own")] = None
+
+
+class Login(Model):
+    """POST /login. What is no address at all is an unknown one."""
+
+    email: Annotated[str, Field(max_length=1024)]
+    password: Annotated[str, Field(max_length=4096)]
+
+
+class User(Model):
+    """A user, as they see themselves."""
+
+    objectId: str
+    username: str
+    email: str
+    avatar: str | None
+    points: int
+    isVIP: bool
+    membershipEndDate: Moment | None
+    emailVerified: bool
+    createdAt: Moment
+    updatedAt: Moment
+    sessionToken: str
+
+    @classmethod
+    def of(cls, person: Person, purse: Purse, *, email: str, avatar: str | None, token: str) -> "User":
+        return cls(
+            objectId=str(person.user_id), username=person.username, email=email, avatar=avatar, points=purse.points, isVIP=purse.is_member,
+            membershipEndDate=purse.member_until, emailVerified=person.email_verified, createdAt=person.created_at, updatedAt=person.updated_at,
+            sessionToken=token,
+        )

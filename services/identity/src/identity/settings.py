@@ -1,0 +1,24 @@
+"""Everything configurable about identity, units in names."""
+
+import os
+
+from pydantic import Field
+
+from common.settings import ServiceSettings, StrongSecret, service_config
+
+
+class IdentitySettings(ServiceSettings):
+    """Secrets come from outside and never change their meaning: what was sealed under a key id is opened under it for ever."""
+
+    model_config = service_config("IDENTITY_")
+
+    port: int = 8101
+    envelope_secret: StrongSecret
+    envelope_key_id: str = Field(default="1", pattern=r"^[A-Za-z0-9_-]{1,32}$", description="names envelope_secret in what is sealed with it")
+    old_envelope_secrets: dict[str, StrongSecret] = Field(default_factory=dict, description="by key id: secrets that only open what was sealed before")
+    lookup_secret: StrongSecret
+    password_threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
+    password_waiting_max: int = Field(default=256, ge=1, description="sign-ups and logins that wait for a thread")
+    balances_seconds: float = Field(default=1.0, gt=0, description="how long an answer waits for billing")
+    balances_kept_max: int = Field(default=10_000, ge=1)
+    keys_read_every_seconds: float = Field(default=30, gt=0)

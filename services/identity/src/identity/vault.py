@@ -1,0 +1,59 @@
+"""What a dump of the database must not show: sealed with AES-GCM under a key id, found again by a keyed hash."""
+
+import hashlib
+import hmac
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from uuid import UUID
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+_NONCE_BYTES = 12
+
+
+class Unopenable(Exception):
+    """Sealed under a key that is not in the settings, or for somebody else, or changed since."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """Bytes and the id of the key that opens them."""
+
+    content: bytes
+    key_id: str
+
+
+class Vault:
+    """Seals with the newest key, opens with any it knows; hashes for look-up with a key of its own."""
+
+    def __init__(self, *, key_id: str, secret: str, old_secrets: Mapping[str, str], lookup_secret: str) -> None:
+        self._key_id = key_id
+        self._keys = {name: AESGCM(_derive(old, b"envelope")) for name, old in {**old_secrets, key_id: secret}.items()}
+        self._lookup_key = _derive(lookup_secret, b"lookup")
+
+    def seal(self, plain: bytes, *, owner: UUID) -> Sealed:
+        """Seal for one owner: a row copied to another owner does not open."""
+        nonce = os.urandom(_NONCE_BYTES)
+        return Sealed(nonce + self._keys[self._key_id].encrypt(nonce, plain, owner.bytes), self._key_id)
+
+    def open(self, sealed: Sealed, *, owner: UUID) -> bytes:
+        """Raises Unopenable."""
+        key = self._keys.get(sealed.key_id)
+        if key is None:
+            raise Unopenable(f"no key {sealed.key_id!r} is in the settings")
+        try:
+            return key.decrypt(sealed.content[:_NONCE_BYTES], sealed.content[_NONCE_BYTES:], owner.bytes)
+        except InvalidTag as error:
+            raise Unopenable("sealed for somebody else, or changed since") from error
+
+    def lookup_hash(self, purpose: str, value: bytes) -> bytes:
+        """The same for the same value, and nothing anybody could compute without the key."""
+        return hmac.new(self._lookup_key, purpose.encode() + b"\x00" + value, hashlib.sha256).digest()
+
+
+def _derive(secret: str, purpose: bytes) -> bytes:
+    return HKDF(algorithm=SHA256(), length=32, salt=None, info=b"darkroom identity " + purpose).derive(secret.encode())

@@ -1,0 +1,131 @@
+"""A running identity on a real database, beside a stand-in billing."""
+
+import asyncio
+import secrets
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from common.auth import make_key, private_pem, service_jwks
+from common.bus import open_bus
+from common.settings import load
+from identity.app import open_service
+from identity.settings import IdentitySettings
+
+
+class Billing:
+    """Answers balances as told, or not at all."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.asked: list[list[str]] = []
+        self.away = False
+        self.wait_seconds = 0.0
+        self.points = 77
+        self.credits = 5
+
+    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        ids = (await request.json())["user_ids"]
+        self.asked.append(ids)
+        await asyncio.sleep(self.wait_seconds)
+        if self.away:
+            return web.json_response({"code": 10007, "detail": "away"}, status=503)
+        account = {"held": 0, "posted": 0, "total_in": 0, "total_consumed": 0}
+        return web.json_response(
+            {
+                "balances": [
+                    {
+                        "user_id": one, "credit": {"available": self.credits, **account}, "point": {"available": self.points, **account},
+                        "membership": {"active_until": "2026-05-01T00:00:00Z", "is_vip": True},
+                    }
+                    for one in ids
+                ]
+            }
+        )
+
+
+@pytest.fixture
+async def billing() -> AsyncIterator[Billing]:
+    told = Billing()
+    server = web.Server(told.answer)
+    listener = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
+    told.url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+    yield told
+    listener.close()
+    await server.shutdown(0)
+
+
+class Identity:
+    """A running identity and somebody who asks it."""
+
+    def __init__(self, url: str, session: aiohttp.ClientSession) -> None:
+        self.url = url
+        self._session = session
+
+    async def ask(self, method: str, path: str, **options: Any) -> tuple[int, Any, Any]:
+        """(status, headers, JSON)."""
+        async with self._session.request(method, self.url + path, **options) as answer:
+            return answer.status, answer.headers, await answer.json(content_type=None)
+
+    async def sign_up(self, email: str = "ada@darkroom.example", **given: Any) -> dict[str, Any]:
+        status, _, user = await self.ask("POST", "/users", json={"username": "ada", "email": email, "password": "correct horse", **given})
+        assert status == 201, user
+        found: dict[str, Any] = user
+        return found
+
+
+@pytest.fixture
+def environment(billing: Billing, tmp_path: Path) -> dict[str, str]:
+    key = make_key()
+    (tmp_path / "identity.pem").write_bytes(private_pem(key))
+    (tmp_path / "jwks.json").write_bytes(service_jwks({"identity": key}))
+    return {
+        "DARKROOM_OBJECTS_URL": f"file://{tmp_path}", "DARKROOM_FILES_SECRET": secrets.token_hex(32), "DARKROOM_SERVICE_JWKS_PATH": str(tmp_path / "jwks.json"),
+        "IDENTITY_KEY_PATH": str(tmp_path / "identity.pem"), "IDENTITY_ADMIN_PORT": "0", "BILLING_URL": billing.url, "IDENTITY_NOT_READY_SECONDS": "0",
+        "IDENTITY_ENVELOPE_SECRET": secrets.token_hex(32), "IDENTITY_LOOKUP_SECRET": secrets.token_hex(32),
+    }
+
+
+@pytest.fixture
+async def run_identity(environment: dict[str, str], service_database: Any, service_databases: Any) -> Callable[..., Any]:
+    """`async with run_identity() as identity`, several times for several replicas."""
+    await service_database("identity")
+    urls = await service_databases.get("identity")
+
+    @asynccontextmanager
+    async def running(**given: str) -> AsyncIterator[Identity]:
+        port = _free_port()
+        settings = load(IdentitySettings, {**environment, "IDENTITY_DATABASE_URL": urls.role_url, "IDENTITY_PORT": str(port), **given})
+        bus = open_bus("memory://")
+        await bus.start()
+        stop, ready = asyncio.Event(), asyncio.Event()
+        async with open_service(settings, bus) as service, aiohttp.ClientSession() as session:
+            life = asyncio.create_task(service.run(stop, on_ready=ready.set))
+            try:
+                await asyncio.wait([life, asyncio.create_task(ready.wait())], return_when=asyncio.FIRST_COMPLETED)
+                yield Identity(f"http://127.0.0.1:{port}", session)
+            finally:
+                stop.set()
+                await life
+        await bus.stop()
+
+    return running
+
+
+@pytest.fixture
+async def identity(run_identity: Callable[..., Any]) -> AsyncIterator[Identity]:
+    async with run_identity() as one:
+        yield one
+
+
+def _free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
