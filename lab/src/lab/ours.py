@@ -2,13 +2,12 @@
 import io
 import json
 import shutil
-import subprocess
 import sys
 import tempfile
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,13 +15,19 @@ from typing import Any
 
 from PIL import Image
 
+from common.auth import ServiceTokens, read_private_key
 from lab import cpu
 from lab.children import Children, NotStarted
 from lab.side import Side, User
+from suite.home import Home, State
+from suite.surroundings import OPERATOR, key_path
 
 DARKROOM = Path(sys.executable).parent / "darkroom"
 SERVICES = ("gateway", "identity", "works", "generation", "billing", "notify")
+PARTS = ("postgresql", "kafka")
+FLAGS: Mapping[str, Sequence[str]] = {"memory": (), "kafka": ("--kafka", "--separate", "--warm")}
 CREDITS = 10_000_000
+GRANTS_PER_CALL = 100
 READY_SECONDS_MAX = 180.0
 
 
@@ -32,63 +37,56 @@ def running_suite(scratch: Path, *, bus: str, users: int) -> Iterator[Side]:
     scratch = scratch.absolute()
     scratch.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="ours-", dir=scratch))
+    folder.chmod(0o711)  # the database's user passes through
     children = Children(folder)
-    name = "darkroom"
+    home = Home(folder / "home")
     try:
-        flags = ["--kafka", "--separate"] if bus == "kafka" else []
-        pid = children.start(name, [DARKROOM, "up", "--roomy", "--provider", "instant", *flags], cwd=folder)
-        environment: dict[str, str] = {}
-        children.wait_ready(name, lambda: is_ready(folder, environment), seconds_max=READY_SECONDS_MAX)
-        url = environment["DARKROOM_URL"]
-        people = make_users(folder, url, users)
-        roots = find_processes(folder, pid)
-        application = tuple(label for label in roots if label not in ("postgresql", "kafka"))
-        yield Side(name=f"darkroom on {bus}", url=url, users=people, roots=roots, application=application)
+        flags: list[str | Path] = ["--home", home.folder, "--any-ports", "--roomy", "--provider", "instant", *FLAGS[bus]]
+        pid = children.start("darkroom", [DARKROOM, "up", *flags], cwd=folder)
+        children.wait_ready("darkroom", lambda: is_ready(home), seconds_max=READY_SECONDS_MAX)
+        state = home.running_state()
+        people = make_users(home, state, users)
+        roots = find_processes(home, pid)
+        application = tuple(label for label in roots if label not in PARTS)
+        yield Side(name=f"darkroom on {bus}", url=state.url, users=people, roots=roots, application=application)
     finally:
-        children.stop(seconds_max=40)
+        children.stop(seconds_max=60)
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def is_ready(folder: Path, environment: dict[str, str]) -> bool:
-    """Whether the command says it runs and the gateway says that everything is healthy."""
-    environment.update(read_environment(folder))
-    return "DARKROOM_URL" in environment and _is_healthy(environment["DARKROOM_URL"])
+def is_ready(home: Home) -> bool:
+    """Whether the suite says where it is and the gateway says that everything is healthy."""
+    state = home.state()
+    return state is not None and _is_healthy(state.url)
 
 
-def read_environment(folder: Path) -> dict[str, str]:
-    """What `darkroom status -o env` says; empty while nothing runs."""
-    done = subprocess.run([DARKROOM, "status", "-o", "env"], cwd=folder, capture_output=True, text=True, check=False)
-    return dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line) if done.returncode == 0 else {}
-
-
-def find_processes(folder: Path, pid: int) -> dict[str, list[int]]:
+def find_processes(home: Home, pid: int) -> dict[str, list[int]]:
     """Our processes by what they are: those we started, and databases and brokers that belong to the folder."""
-    stats = cpu.read_stats()
-    ours = set(cpu.members({"suite": [pid]}, stats)["suite"]) | set(cpu.under(folder))
-    roots: dict[str, list[int]] = {}
-    for each in sorted(ours):
-        if label := _label(cpu.command_line(each)):
+    ours = set(cpu.members({"suite": [pid]}, cpu.read_stats())["suite"]) | set(cpu.under(home.folder))
+    roots: dict[str, list[int]] = {"suite": [pid]}
+    for each in sorted(ours - {pid}):
+        if label := label_of(cpu.command_line(each)):
             roots.setdefault(label, []).append(each)
-    roots.setdefault("suite", []).append(pid)
     return roots
 
 
-def _label(line: str) -> str | None:
+def label_of(line: str) -> str | None:
+    """What a command line runs; None for what counts with its parent."""
     program = Path(line.split(" ", 1)[0]).name
     if program.startswith("postgres"):
         return "postgresql"
     if program == "java":
         return "kafka"
-    return next((service for service in SERVICES if f"-m {service}" in line or line.startswith(f"darkroom: {service}")), None)
+    return next((service for service in SERVICES if f" -m {service} serve" in line), None)
 
 
-def make_users(folder: Path, url: str, count: int) -> list[User]:
+def make_users(home: Home, state: State, count: int) -> list[User]:
     """Sign up, give credits, and let the first upload the photo whose signed URL all of them use."""
     with ThreadPoolExecutor(4) as pool:
-        people = list(pool.map(lambda number: sign_up(url, number), range(count)))
-    image_url = upload(url, people[0][1])
-    for user_id, _ in people:
-        grant(folder, user_id)
+        people = list(pool.map(lambda number: sign_up(state.url, number), range(count)))
+    image_url = upload(state.url, people[0][1])
+    for begin in range(0, count, GRANTS_PER_CALL):
+        grant(home, state, [user_id for user_id, _ in people[begin : begin + GRANTS_PER_CALL]])
     return [User(token, image_url) for _, token in people]
 
 
@@ -99,11 +97,18 @@ def sign_up(url: str, number: int) -> tuple[str, str]:
     return str(answer["objectId"]), str(answer["sessionToken"])
 
 
-def grant(folder: Path, user_id: str) -> None:
-    """More credits than the bench can spend."""
-    done = subprocess.run([DARKROOM, "grant", user_id, str(CREDITS)], cwd=folder, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise NotStarted(f"darkroom grant failed: {(done.stdout + done.stderr).strip()[-400:]}")
+def grant(home: Home, state: State, user_ids: Sequence[str]) -> None:
+    """More credits than the bench can spend, in one call as the operator (`darkroom grant` does one at a time)."""
+    adjustments = [
+        {"adjustment_id": str(uuid.uuid4()), "user_id": user_id, "asset": "credit", "amount": CREDITS, "reason": "a bench", "by": OPERATOR}
+        for user_id in user_ids
+    ]
+    token = ServiceTokens(read_private_key(key_path(home, OPERATOR)), OPERATOR).token_for("billing")
+    url = state.environment["BILLING_URL"].split(",")[0] + "/internal/adjustments"
+    answer = call(url, {"adjustments": adjustments}, {"Authorization": f"Bearer {token}"})
+    refused = [outcome for outcome in answer["outcomes"] if not outcome["done"]]
+    if refused:
+        raise NotStarted(f"billing refused {len(refused)} of {len(user_ids)} grants: {refused[0]}")
 
 
 def upload(url: str, token: str) -> str:
