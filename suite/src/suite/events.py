@@ -45,7 +45,10 @@ def _row(fact: type[Fact]) -> str:
 def _card(fact: type[Fact]) -> str:
     schema = fact.model_json_schema()
     required = set(schema.get("required", ()))
-    fields = "".join(f"| `{name}` | {_type(spec, schema)} | {'yes' if name in required else 'no'} | {spec.get('description', '')} |\n" for name, spec in schema["properties"].items())
+    fields = "".join(
+        f"| `{name}` | {_type(spec, schema)} | {'yes' if name in required else 'no'} | {spec.get('description', '')} |\n"
+        for name, spec in schema["properties"].items()
+    )
     example = fact.model_validate(fact.example)
     notes = [f"type `{ce_type(fact).decode()}`", f"subject `{example.subject}`", f"key `{example.key}`", f"kept {fact.retention_hours} h"]
     notes += ["may be lost (no outbox)"] if not fact.outboxed else []

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from typing import Any
 from uuid import UUID, uuid4
 
 import aiohttp
+import asyncpg
 
 from common.auth import ServiceTokens, read_private_key
 from suite.home import Home, State, SuiteError
-from suite.surroundings import OPERATOR, key_path
+from suite.surroundings import ENVELOPE, LOOKUP, OPERATOR, key_path
 
 DEMO_EMAIL = "demo@darkroom.example"
 ASK_SECONDS = 10
+_TOLD = re.compile(r'^darkroom_facts_told_total\{topic="([^"]+)"\} (\S+)$', re.MULTILINE)
 
 
 class Operator:
@@ -38,17 +41,82 @@ class Operator:
         adjustment = {
             "adjustment_id": str(uuid4()), "user_id": str(user_id), "asset": asset, "amount": amount, "reason": "granted on the console", "by": OPERATOR,
         }  # fmt: skip
-        url = self._state.environment["BILLING_URL"].split(",")[0] + "/internal/adjustments"
+        url = self._address("BILLING") + "/internal/adjustments"
         status, answer = await self._ask("POST", url, {"adjustments": [adjustment]}, callee="billing")
         outcome = answer["outcomes"][0] if status == 200 else answer
         if status != 200 or not outcome["done"]:
             raise SuiteError(f"Billing refused: {outcome.get('detail') or outcome.get('code') or status}.")
         return int(outcome["available"])
 
+    async def find_user(self, words: str) -> UUID:
+        """A user by id, by e-mail, or the demo person."""
+        if words == "demo":
+            return UUID((await self.demo_login())["objectId"])
+        if "@" in words:
+            return await self._find_by_email(words)
+        try:
+            return UUID(words)
+        except ValueError:
+            raise SuiteError(f"{words} is neither a user's id nor an e-mail.") from None
+
+    async def holds(self, task_ids: list[str]) -> dict[str, dict[str, Any]]:
+        """What billing knows of these tasks' holds, by task."""
+        url = self._address("BILLING") + "/internal/holds/list"
+        status, answer = await self._ask("POST", url, {"task_ids": task_ids}, callee="billing")
+        if status != 200:
+            raise SuiteError(f"Billing did not tell of the holds: {status}.")
+        return {hold["task_id"]: hold for hold in answer["holds"]}
+
+    async def audit(self) -> dict[str, Any]:
+        """Billing's audit: numbers that must be 0."""
+        status, answer = await self._ask("GET", self._address("BILLING") + "/internal/audit", None, callee="billing")
+        if status != 200:
+            raise SuiteError(f"Billing did not answer for its audit: {status}.")
+        return answer
+
+    async def facts_told(self) -> dict[str, int]:
+        """How many facts all services told since they started, by topic."""
+        told: dict[str, int] = {}
+        for url in (url for urls in self._state.admin_urls.values() for url in urls):
+            for topic, count in _TOLD.findall(await self._text(f"{url}/metrics")):
+                told[topic] = told.get(topic, 0) + int(float(count))
+        return told
+
     async def health(self) -> dict[str, Any]:
         """The gateway's view of the whole."""
         _, answer = await self._ask("GET", f"{self._state.url}/health", None)
         return answer
+
+    def _address(self, service: str) -> str:
+        return self._state.environment[f"{service}_URL"].split(",")[0]
+
+    async def _find_by_email(self, email: str) -> UUID:
+        """Identity keeps a keyed hash of each address; whoever holds the folder holds the key."""
+        # Only this look-up needs identity's code, and small commands should start fast.
+        from identity.domain import normal_email
+        from identity.vault import Vault
+
+        try:
+            address = normal_email(email)
+        except ValueError as error:
+            raise SuiteError(f"{email} {error}.") from None
+        vault = Vault(key_id="1", secret=self._home.secret(ENVELOPE), old_secrets={}, lookup_secret=self._home.secret(LOOKUP))
+        connection = await asyncpg.connect(self._state.environment["IDENTITY_DATABASE_URL"])
+        try:
+            wanted = vault.lookup_hash("e-mail", address.encode())
+            user_id = await connection.fetchval("SELECT user_id FROM credential WHERE email_hash = $1", wanted)
+        finally:
+            await connection.close()
+        if user_id is None:
+            raise SuiteError(f"Nobody signed up as {email}.")
+        return UUID(str(user_id))
+
+    async def _text(self, url: str) -> str:
+        try:
+            async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ASK_SECONDS)) as session, session.get(url) as answer:
+                return await answer.text()
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise SuiteError(f"{url} does not answer ({type(error).__name__}).") from error
 
     async def _ask(self, method: str, url: str, body: object, *, callee: str | None = None) -> tuple[int, dict[str, Any]]:
         headers = {}

@@ -17,6 +17,7 @@ from suite.ports import ADMIN_OFFSET, Ports
 
 # Whoever operates the suite signs with this name where a service asks for another service's token.
 OPERATOR = "suite"
+ENVELOPE, LOOKUP = "identity-envelope", "identity-lookup"
 # Nobody but this machine's own processes wait for an embedded suite to stop.
 STOP_SECONDS = {"NOT_READY_SECONDS": "0", "RECORD_SECONDS": "2", "HTTP_DRAIN_SECONDS": "2"}
 
@@ -52,7 +53,8 @@ def shared_environment(home: Home, ports: Ports, options: Options, *, bus_url: s
         "DARKROOM_OBJECTS_URL": f"file://{quote(str(home.objects))}",
         "DARKROOM_FILES_SECRET": home.secret("files"),
         **addresses(ports),
-        "IDENTITY_KEYS_FOLDER": str(home.keys),
+        "IDENTITY_ENVELOPE_SECRET": home.secret(ENVELOPE),
+        "IDENTITY_LOOKUP_SECRET": home.secret(LOOKUP),
     }
     forced = {"DARKROOM_BUS_URL": bus_url, "DARKROOM_SERVICE_JWKS_PATH": str(make_keys(home)), "DARKROOM_PROFILE": options.profile}
     if options.provider is not None:

@@ -125,6 +125,11 @@ class EmbeddedKafka:
             await self._process.wait_gone(within_seconds=10)
         self._forget()
 
+    async def end_leftover(self) -> None:
+        """End a broker that a killed suite left running; its data is about to go."""
+        if self._find_living() is not None:
+            await self.kill()
+
     async def kill(self) -> None:
         """kill -9. `start` brings it back on the same port with what it had."""
         await self._end_training()
@@ -161,25 +166,29 @@ class EmbeddedKafka:
             self._training = None
 
     async def _adopt(self) -> bool:
-        """Take over a living broker on our own folder; clear a pid file whose pid is somebody else or nobody."""
-        try:
-            pid, port = (int(word) for word in self._pid_file.read_text().split())
-        except (OSError, ValueError):
+        """Take over a living broker on our own folder, unless it should be on another port or does not answer."""
+        port = self._find_living()
+        if port is None or self._process is None:
             return False
-        if not is_alive(pid) or f"kafka.Kafka {self._properties_file}" not in command_of(pid):
-            self._pid_file.unlink(missing_ok=True)
-            return False
-        self._process = Process(pid)
         self.resume()
-        if self._wanted_port not in (0, port):
+        self.adopted = self._wanted_port in (0, port) and await becomes_ready(self._process, port)
+        if not self.adopted:
             await self.stop()
             return False
         self.port = port
-        if not await becomes_ready(self._process, self.port):
-            await self.stop()
-            return False
-        self.adopted = True
         return True
+
+    def _find_living(self) -> int | None:
+        """The port of a living broker on our own folder; a pid file whose pid is somebody else or nobody is cleared."""
+        try:
+            pid, port = (int(word) for word in self._pid_file.read_text().split())
+        except (OSError, ValueError):
+            return None
+        if not is_alive(pid) or f"kafka.Kafka {self._properties_file}" not in command_of(pid):
+            self._pid_file.unlink(missing_ok=True)
+            return None
+        self._process = Process(pid)
+        return port
 
     async def _start_broker(self, parts: KafkaParts) -> None:
         self.adopted = False

@@ -138,6 +138,11 @@ class EmbeddedPostgres:
         if self._short_socket_folder().exists():
             shutil.rmtree(self._short_socket_folder(), ignore_errors=True)
 
+    async def end_leftover(self) -> None:
+        """End a server that a killed suite left running; its data is about to go."""
+        if await self._adopt():
+            await self.stop("immediate")
+
     async def kill(self) -> None:
         """kill -9 of the postmaster; its children follow by themselves. `start` brings it back on the same port."""
         if self._process is not None:

@@ -1,0 +1,57 @@
+"""The console: what a suite says while it runs, and how a command ends (a sentence and an exit code, never a traceback)."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Awaitable, Sequence
+from pathlib import Path
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from common.service import run_in_loop
+from suite.faults import causes, sentence_for
+from suite.home import Home
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+def carry_out(home: Home, work: Awaitable[None]) -> None:
+    """Run a command's work to its end; what goes wrong becomes a sentence on stderr and exit code 1."""
+    # asyncpg looks for files in the home folder of whoever runs it, who may have none.
+    os.environ.setdefault("HOME", str(home.folder))
+    try:
+        run_in_loop(work)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    except typer.Exit:
+        raise
+    except BaseException as error:
+        err.print(sentence_for(error, home.folder) or _fault(error, home), style="red", markup=False)
+        raise typer.Exit(1) from None
+
+
+def _fault(error: BaseException, home: Home) -> str:
+    """A fault of ours: its trace goes where a report can quote it."""
+    cause = causes(error)[0]
+    trace = "".join(traceback.format_exception(error))
+    place: Path = home.logs / "faults.log"
+    try:
+        with place.open("a") as file:
+            file.write(trace + "\n")
+    except OSError:
+        return f"A fault of Darkroom: {type(cause).__name__}: {cause}"
+    return f"A fault of Darkroom: {type(cause).__name__}: {cause}. Its trace is in {place}."
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
+    """A plain table."""
+    made = Table(title=title, title_justify="left", title_style="bold", header_style="dim")
+    for column in columns:
+        made.add_column(column)
+    for row in rows:
+        made.add_row(*(str(cell) for cell in row))
+    return made

@@ -1,0 +1,86 @@
+"""`darkroom status`, `grant` and `dlq`: what a running suite says and lets its keeper do."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import typer
+
+from suite import dead_letters
+from suite.console import out, table
+from suite.home import Home, SuiteError
+from suite.members import WITH_DATA
+from suite.operator import Operator
+
+
+async def show_status(home: Home, form: str) -> None:
+    """Print where the suite is; raises typer.Exit(1) when a part is away."""
+    state = home.running_state()
+    operator = Operator(home, state)
+    if form == "env":
+        login = await operator.demo_login()
+        for name, value in {**state.environment, "DARKROOM_DEMO_TOKEN": login["sessionToken"]}.items():
+            print(f"{name}={value}")
+        return
+    health = await operator.health()
+    if form == "json":
+        print(
+            json.dumps({"url": state.url, "mode": state.mode, "pid": state.pid, "pids": state.pids, "admin_urls": state.admin_urls, "health": health}, indent=1)
+        )
+    else:
+        rows = [
+            (
+                name,
+                health["parts"].get(name, "?"),
+                state.environment[f"{name.upper()}_URL"],
+                ", ".join(urls),
+                " ".join(map(str, state.pids.get(name, [state.pid]))),
+            )
+            for name, urls in state.admin_urls.items()
+        ]
+        minutes = (time.time() - state.started_at) / 60
+        out.print(
+            f"Darkroom is {health['status']} at [bold]{state.url}[/], {state.mode}, {state.profile} profile, for {minutes:.0f} min, {state.environment['DARKROOM_BUS_URL']}"
+        )
+        out.print(table("", ("service", "is", "address", "admin", "process"), rows))
+    if health["status"] != "healthy":
+        raise typer.Exit(1)
+
+
+async def grant_credits(home: Home, user: str, amount: int, asset: str) -> None:
+    """Adjust an account and say what it has then."""
+    operator = Operator(home, home.running_state())
+    if amount == 0:
+        raise SuiteError("An amount of 0 changes nothing.")
+    available = await operator.grant(await operator.find_user(user), amount, asset=asset)
+    out.print(f"{user} has {available} {asset}s available.")
+
+
+async def show_letters(home: Home, *, everything: bool) -> None:
+    """Print the dead letters of all services."""
+    letters = await dead_letters.list_letters(home.running_state().environment, everything=everything)
+    if not letters:
+        out.print("No dead letters.")
+        return
+    rows = [
+        (
+            letter.service,
+            letter.number,
+            letter.topic,
+            letter.failed_at.isoformat(timespec="seconds"),
+            letter.tries,
+            letter.cause[:120],
+            "yes" if letter.is_replayed else "",
+        )
+        for letter in letters
+    ]
+    out.print(table("Dead letters", ("service", "number", "topic", "failed", "tries", "cause", "given back"), rows))
+
+
+async def replay_letters(home: Home, service: str, numbers: list[int]) -> None:
+    """Give letters back."""
+    if service not in WITH_DATA:
+        raise SuiteError(f"{service} is not a service with data ({', '.join(WITH_DATA)}).")
+    count = await dead_letters.replay(home.running_state().environment, service, numbers)
+    out.print(f"{count} of {len(numbers)} given back to {service}.")
