@@ -8,7 +8,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from multiprocessing import parent_process
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 PR_SET_PDEATHSIG = 1
@@ -50,18 +52,22 @@ def _out_of_time(number: int, frame: object) -> None:
 
 
 def _die_with_parent() -> None:
-    parent = os.getppid()
+    """Two deaths matter: the fork server's, told by the kernel, and that of the process we work for, told by a pipe only it holds."""
+    server = os.getppid()
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent or parent == 1:
+    employer = parent_process()
+    if employer is None or os.getppid() != server or server == 1:
         os._exit(1)
-    threading.Thread(target=_watch, args=(parent,), name="parent-watch", daemon=True).start()
+    threading.Thread(target=_watch, args=(employer, server), name="parent-watch", daemon=True).start()
 
 
-def _watch(parent: int) -> None:
-    """The signal above covers Linux; this covers the rest, and a job stuck inside one long call that no signal handler can leave."""
-    while os.getppid() == parent and time.process_time() < _Worker.cpu_until + CPU_GRACE_SECONDS:
-        time.sleep(WATCH_SECONDS)
+def _watch(employer: BaseProcess, server: int) -> None:
+    """Also ends a job stuck inside one long call, which no signal handler can leave."""
+    while os.getppid() == server and time.process_time() < _Worker.cpu_until + CPU_GRACE_SECONDS:
+        employer.join(WATCH_SECONDS)
+        if not employer.is_alive():
+            break
     os._exit(1)
 
 

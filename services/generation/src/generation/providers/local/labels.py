@@ -2,6 +2,7 @@
 
 import json
 import struct
+import zlib
 from functools import cache
 from xml.sax.saxutils import escape
 
@@ -42,18 +43,16 @@ def picture_xmp(produce_id: str) -> bytes:
 def label_song(ogg: bytes, produce_id: str) -> bytes:
     """Add `AIGC=...` to the comments of an Ogg Vorbis file without touching a single sample.
 
-    The library that encodes knows only a fixed set of comment names, so the comment packet is rebuilt here and its pages written
-    anew; if that takes another number of pages, those after it are renumbered.
+    The library that encodes knows only a fixed set of comment names, so the comment packet is rebuilt here and the pages written anew;
+    on the way the stream's random serial number becomes one made from the label, so that the same song is the same bytes.
     """
     pages = _split_pages(ogg)
-    packets, last = _header_packets(pages)
-    comment, setup = packets
-    comment = _with_comment(comment, f"AIGC={aigc_value(produce_id)}")
-    serial = struct.unpack_from("<I", pages[0], 14)[0]
-    rebuilt = _paginate([comment, setup], serial=serial, first_number=1)
+    (comment, setup), last = _header_packets(pages)
+    serial = zlib.crc32(produce_id.encode())
+    rebuilt = _paginate([_with_comment(comment, f"AIGC={aigc_value(produce_id)}"), setup], serial=serial, first_number=1)
     moved = len(rebuilt) - last
-    tail = pages[last + 1 :] if moved == 0 else [_renumbered(page, moved) for page in pages[last + 1 :]]
-    return b"".join([pages[0], *rebuilt, *tail])
+    first, *tail = (_readdressed(page, serial=serial, moved=moved if number else 0) for number, page in enumerate([pages[0], *pages[last + 1 :]]))
+    return b"".join([first, *rebuilt, *tail])
 
 
 def _split_pages(ogg: bytes) -> list[bytes]:
@@ -125,9 +124,9 @@ def _packet_ends(packets: list[bytes]) -> set[int]:
     return ends
 
 
-def _renumbered(page: bytes, by: int) -> bytes:
-    number = struct.unpack_from("<I", page, 18)[0] + by
-    return _with_checksum(page[:18] + struct.pack("<I", number) + page[22:])
+def _readdressed(page: bytes, *, serial: int, moved: int) -> bytes:
+    number = struct.unpack_from("<I", page, 18)[0] + moved
+    return _with_checksum(page[:14] + struct.pack("<II", serial, number) + page[22:])
 
 
 def _with_checksum(page: bytes) -> bytes:
@@ -136,19 +135,11 @@ def _with_checksum(page: bytes) -> bytes:
 
 
 @cache
-def _checksum_table() -> tuple[int, ...]:
-    table = []
-    for number in range(256):
-        value = number << 24
-        for _ in range(8):
-            value = ((value << 1) ^ 0x04C11DB7) & 0xFFFFFFFF if value & 0x80000000 else (value << 1) & 0xFFFFFFFF
-        table.append(value)
-    return tuple(table)
+def _mirrored_bytes() -> bytes:
+    return bytes(int(f"{number:08b}"[::-1], 2) for number in range(256))
 
 
 def _checksum(page: bytes) -> int:
-    """Ogg's CRC-32: not reflected, starts at 0."""
-    table, value = _checksum_table(), 0
-    for byte in page:
-        value = ((value << 8) & 0xFFFFFFFF) ^ table[(value >> 24) ^ byte]
-    return value
+    """Ogg's CRC-32 is zlib's with every bit the other way round and without its inversions."""
+    mirrored = zlib.crc32(page.translate(_mirrored_bytes()), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return int(f"{mirrored:032b}"[::-1], 2)

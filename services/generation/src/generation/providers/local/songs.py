@@ -66,12 +66,12 @@ def make_song(
     report(1, planned, "compose")
     score = compose(plan)
     sound = _perform(score, report, planned)
-    report(planned - 3, planned, "encode")
+    report(planned - 2, planned, "encode")
     said = describe_traits(traits) if traits else None
     name = title.strip() or (said.title if said else f"{plan.mood.nouns[seed % len(plan.mood.nouns)]} in {plan.key_name.split(' ')[0]}")
     label_id = produce_id or f"{seed}-{index}"
     body = label_song(_encode(sound, title=name), label_id)
-    report(planned - 2, planned, "cover")
+    report(planned - 1, planned, "cover")
     cover = make_cover(photo, title=name, mood=plan.mood, tonic=plan.tonic, seed=seed, produce_id=label_id)
     report(planned, planned, "done")
     return Song(
