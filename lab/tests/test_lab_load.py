@@ -1,6 +1,7 @@
 """What the load generator sees, driven against a small system that behaves well, early, twice, never or badly."""
 import asyncio
 import base64
+import contextlib
 import hashlib
 import json
 import uuid
@@ -41,8 +42,13 @@ class System:
             self.sockets[token].write(chunk)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection, of either kind."""
-        while head := await reader.readuntil(b"\r\n\r\n"):
+        """One connection, of either kind, until its client leaves."""
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            await self.serve_requests(reader, writer)
+
+    async def serve_requests(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            head = await reader.readuntil(b"\r\n\r\n")
             lines = head.decode().split("\r\n")
             headers = dict(line.split(": ", 1) for line in lines[1:] if line)
             if lines[0].startswith("GET /ws"):
