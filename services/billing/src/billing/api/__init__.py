@@ -1,0 +1,5 @@
+"""What billing answers."""
+
+from billing.api import internal, photo, song
+
+ROUTES = (*photo.ROUTES, *song.ROUTES, *internal.ROUTES)

@@ -1,0 +1,20 @@
+"""The song dialect's routes about points."""
+
+from billing import queries
+from billing.deps import Deps
+from billing.schemas.song import PointsShown, UserPointer, UserShown
+from common.web import Answer, Request, Route
+from common.web.song import SongPage, SongPageQuery
+
+
+async def list_points(request: Request[Deps]) -> Answer:
+    """What changed my points, newest first."""
+    deps, query, user_id = request.deps, request.query, request.user_id
+    balance = await deps.balances(user_id)
+    found, total = await queries.list_records(deps.db, balance.point, offset=query.offset, limit=query.limit)
+    user = UserPointer(objectId=user_id) if "X-LC-Id" in request.http.headers else UserShown(objectId=user_id)
+    shown = [PointsShown.of(record, user, request.lang) for record in found]
+    return Answer(SongPage[PointsShown](results=shown, page=query.page, limit=query.limit, total=total))
+
+
+ROUTES = (Route("GET", "/points/history", list_points, query=SongPageQuery, answers={200: SongPage[PointsShown]}, summary="What changed my points"),)

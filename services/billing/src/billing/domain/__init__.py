@@ -1,0 +1,15 @@
+"""The rules of money, one noun per file; no I/O, no clock, no ids of their own."""
+
+from billing.domain.account import Account, Captured, Hold, HoldState, Owner, Placed, Record, RecordKind
+from billing.domain.ask import Adjust, CaptureHold, Finding, Held, HoldTerms, PlaceHold, SignUp
+from billing.domain.balance import Balance, Purse
+from billing.domain.book import Book
+from billing.domain.entry import ASSETS, Asset, Entry, System
+from billing.domain.findings import Findings
+from billing.domain.lot import Lot
+from billing.domain.price import PriceList
+
+__all__ = [
+    "ASSETS", "Account", "Adjust", "Asset", "Balance", "Book", "CaptureHold", "Captured", "Entry", "Finding", "Findings", "Held", "Hold",
+    "HoldState", "HoldTerms", "Lot", "Owner", "PlaceHold", "Placed", "PriceList", "Purse", "Record", "RecordKind", "SignUp", "System",
+]  # fmt: skip

@@ -1,0 +1,124 @@
+"""Accounts and holds: what they remember."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Literal, NamedTuple
+from uuid import UUID
+
+from billing.domain import lot
+from billing.domain.entry import Asset, Entry
+from billing.domain.lot import Lot
+
+HoldState = Literal["open", "captured", "released", "expired"]
+RecordKind = Literal["consume", "refund", "recharge", "gift", "adjust", "expire"]
+
+NOT_LOADED = datetime.max.replace(tzinfo=UTC)
+
+Owner = tuple[UUID, Asset]
+"""Whose account, and of what."""
+
+
+@dataclass(slots=True)
+class Account:
+    """One user's credits or points. `version` counts its facts, `entries` its ledger entries, `records` its changes of what is available.
+
+    Its lots stay unread until somebody asks: a capture never does.
+    """
+
+    account_id: int
+    user_id: UUID
+    asset: Asset
+    posted: int
+    held: int
+    consumed: int
+    version: int
+    entries: int
+    records: int
+    head: bytes
+    """The hash of its last entry."""
+    stored_lots: str
+    next_expiry_us: int | None
+    """When the next of its lots expires, at the earliest."""
+    _lots: list[Lot] | None = None
+
+    @property
+    def available(self) -> int:
+        return self.posted - self.held
+
+    @property
+    def total_in(self) -> int:
+        """All that ever came in, less what expired or was adjusted away: what was consumed, and what is still there."""
+        return self.posted + self.consumed
+
+    @property
+    def lots(self) -> list[Lot]:
+        """What is left of each grant and not held, in the order it is used."""
+        if self._lots is None:
+            self._lots = lot.read(self.stored_lots)
+        return self._lots
+
+    def written_lots(self) -> tuple[str, int | None]:
+        """The lots as they are to be stored, and when the next of them expires."""
+        if self._lots is None:
+            return self.stored_lots, self.next_expiry_us
+        return lot.write(self._lots), lot.soonest_us(self._lots)
+
+
+@dataclass(slots=True)
+class Hold:
+    """Credits reserved for one task. `look_at` is when upkeep has a look at it, should nothing resolve it before.
+
+    `draws` is what it took from which grants, as `lot.write` writes it. `was` is the state it was loaded in, which a save names.
+    A capture asks nothing about time, so the fields after `draws` are not loaded for it.
+    """
+
+    task_id: UUID
+    account_id: int
+    state: HoldState
+    price: int
+    items: int
+    captured_amount: int
+    written_off_amount: int
+    draws: str
+    body_hash: bytes = b""
+    extensions: int = 0
+    renewed_at: datetime = NOT_LOADED
+    expires_at: datetime = NOT_LOADED
+    look_at: datetime = NOT_LOADED
+    was: HoldState = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.was = self.state
+
+    @property
+    def amount(self) -> int:
+        return self.price * self.items
+
+
+class Record(NamedTuple):
+    """One change of what is available, as it is stored; `ref_id` is the task or adjustment it is about."""
+
+    account_id: int
+    number: int
+    kind: RecordKind
+    amount: int
+    available_after: int
+    ref_id: UUID | None
+    description: str | None
+    at: datetime
+
+
+class Placed(NamedTuple):
+    """A new hold and the number of the record that shows it; a hold of nothing has none."""
+
+    hold: Hold
+    expires_in_seconds: int
+    record_number: int | None
+    available_after: int
+
+
+class Captured(NamedTuple):
+    """A hold resolved by a capture, and the entry of it."""
+
+    hold: Hold
+    entry: Entry

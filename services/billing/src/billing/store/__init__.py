@@ -1,0 +1,1 @@
+"""Every SQL statement billing runs, by what it is about."""
