@@ -4,7 +4,7 @@ import asyncio
 import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aiohttp import http_exceptions, web
@@ -35,7 +35,7 @@ from common.web.dialects import Dialect, dialect_of, language_of, render_error, 
 from common.web.openapi import document_of
 from common.web.ready import JSON, SERVER_NAME, ReadyResponse
 from common.web.route import Answer, Auth, Request, Route
-from common.web.runner import STRAIGHT
+from common.web.runner import STRAIGHT, AioHandler, Straight
 
 log = get_logger()
 
@@ -50,8 +50,6 @@ _PATH_SHOWN_MAX = 500
 _BY_STATUS: Mapping[int, type[ServiceError]] = {
     401: Unauthorized, 403: Forbidden, 404: NotFound, 405: MethodNotAllowed, 413: PayloadTooLarge, 415: UnsupportedMediaType, 503: Unavailable,
 }  # fmt: skip
-
-AioHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Deadlines:
@@ -114,8 +112,9 @@ def build_application(
             application.router.add_route(method, route.path, handler, expect_handler=_expect)
             if "{" not in route.path and not route.raw:
                 straight.setdefault(route.path, {})[method] = handler
-    application.router.add_route("*", "/{tail:.*}", edge.nobody(application), expect_handler=_expect)
-    application[STRAIGHT] = straight
+    nobody = edge.nobody(application)
+    application.router.add_route("*", "/{tail:.*}", nobody, expect_handler=_expect)
+    application[STRAIGHT] = Straight(straight, nobody)
     return application
 
 

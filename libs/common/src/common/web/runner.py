@@ -1,7 +1,8 @@
 """What aiohttp's server lacks: an end to slow clients, and our envelope for requests that cannot even be parsed."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
@@ -58,6 +59,14 @@ class Connection(RequestHandler):
             return not request.content.is_eof() and request.content._waiter is not None and now - self.heard_at > body_seconds
         return self.silent_since is not None and not self._messages and now - self.silent_since > header_seconds
 
+    def log_exception(self, *args: Any, **options: Any) -> None:
+        """What aiohttp has to say; a body that stayed unreadable after its refusal is no fault of ours."""
+        error = options.get("exc_info")
+        if isinstance(error, (web.RequestPayloadError, HttpProcessingError)):
+            log.info("http.unreadable", cause=type(error).__name__)
+        else:
+            log.error("http.escaped", said=str(args[0]) if args else None, exc_info=error)
+
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:
@@ -75,8 +84,19 @@ class Connection(RequestHandler):
         return response
 
 
-STRAIGHT = web.AppKey("straight", dict[str, dict[str, Callable[[web.Request], Awaitable[web.StreamResponse]]]])
-"""Handlers of paths without parameters, by path and method: found without aiohttp's router, which walks the path part by part."""
+AioHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class Straight:
+    """Handlers of paths without parameters, by path and method: found without aiohttp's router, which walks the path part by part."""
+
+    handlers: Mapping[str, Mapping[str, AioHandler]]
+    nobody: AioHandler
+    """Answers what no route answers."""
+
+
+STRAIGHT = web.AppKey("straight", Straight)
 
 _EXPECT = istr("Expect")
 
@@ -90,13 +110,15 @@ def _with_shortcut(routed: Any, application: web.Application) -> Any:
     straight = application.get(STRAIGHT)
     if straight is None:
         return routed
+    by_path, nobody = straight.handlers, straight.nobody
 
     def dispatch(http: Any) -> Awaitable[web.StreamResponse]:
-        handlers = straight.get(http._message.path)
+        handlers = by_path.get(http._message.path)
         handler = handlers.get(http.method) if handlers is not None else None
-        if handler is None or _EXPECT in http.headers:
-            return routed(http)  # type: ignore[no-any-return]
-        return handler(http)
+        if handler is not None and _EXPECT not in http.headers:
+            return handler(http)
+        # `OPTIONS *` and `CONNECT host:port` name no path, and aiohttp's router would answer them in words of its own.
+        return routed(http) if http.rel_url.raw_path.startswith("/") else nobody(http)  # type: ignore[no-any-return]
 
     return dispatch
 
