@@ -31,14 +31,16 @@ class DeadLetterLimit:
         self._share = share
         self._recent: deque[bool] = deque(maxlen=window)
         self._row = 0
+        self._dead = 0
 
     def count(self, *, died: bool) -> None:
         """Note one record's fate; raises TooManyDeadLetters."""
+        full = len(self._recent) == self._recent.maxlen
+        self._dead += died - (full and self._recent[0])
         self._recent.append(died)
         self._row = self._row + 1 if died else 0
-        full = len(self._recent) == self._recent.maxlen
-        if self._row > self._in_a_row or (full and sum(self._recent) > self._share * len(self._recent)):
-            raise TooManyDeadLetters(f"{self._row} in a row, {sum(self._recent)} of the last {len(self._recent)}")
+        if self._row > self._in_a_row or (full and self._dead > self._share * len(self._recent)):
+            raise TooManyDeadLetters(f"{self._row} in a row, {self._dead} of the last {len(self._recent)}")
 
 
 async def insert_dead_letters(tx: Tx, group: str, letters: Sequence[DeadLetter]) -> None:

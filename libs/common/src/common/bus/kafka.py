@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
+import zlib
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,7 +12,8 @@ from functools import partial
 from typing import Any, TypeVar
 
 import structlog
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition as KafkaPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import TopicPartition as KafkaPartition
 from aiokafka import errors as kafka_errors
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.structs import OffsetAndMetadata
@@ -124,7 +126,7 @@ class KafkaBus:
                 for fact in facts:
                     record = seal(fact, now, None)
                     if producer.client.cluster.partitions_for_topic(record.topic) is not None or await self._known(producer, record.topic):
-                        sent = await producer.send(record.topic, record.value, key=record.key.encode(), headers=record.headers())
+                        sent = await producer.send(record.topic, record.value, key=record.key.encode(), headers=record.headers(), partition=_partition_of(producer, record))
                         sent.add_done_callback(_retrieve)
         except (TimeoutError, kafka_errors.KafkaError, OSError):
             return
@@ -137,7 +139,7 @@ class KafkaBus:
 
     async def _send(self, producer: AIOKafkaProducer, record: Outgoing, receipts: Receipts) -> None:
         try:
-            sent = await producer.send(record.topic, record.value, key=record.key.encode(), headers=record.headers())
+            sent = await producer.send(record.topic, record.value, key=record.key.encode(), headers=record.headers(), partition=_partition_of(producer, record))
         except _REFUSALS as error:
             receipts.refused(record, f"{type(error).__name__}: {error}")
             return
@@ -323,6 +325,11 @@ async def _check_topics(options: KafkaOptions, topics: Sequence[str]) -> None:
     missing = sorted(set(topics) - there)
     if missing:
         raise BusUnavailable(f"no topic {', '.join(missing)}: run `darkroom topics apply`")
+
+
+def _partition_of(producer: AIOKafkaProducer, record: Outgoing) -> int:
+    """By CRC-32 of the key: the client library's murmur2 is pure Python and costs more than everything else about a record."""
+    return zlib.crc32(record.key.encode()) % len(producer.client.cluster.partitions_for_topic(record.topic))
 
 
 async def _positions(consumer: AIOKafkaConsumer) -> None:
