@@ -120,7 +120,7 @@ async def test_too_much_time_is_an_error_of_that_job_only() -> None:
 
 async def test_a_worker_killed_under_a_job_is_replaced_and_the_job_run_again(pool: Pool, tmp_path: Path) -> None:
     await pool.run(exec, KILL_ONCE.format(mark=str(tmp_path / "killed")))
-    assert [path.name for path in tmp_path.iterdir()] == ["killed"]
+    assert await pool.run(os.path.exists, str(tmp_path / "killed"))
 
 
 async def test_a_job_that_kills_its_worker_every_time_is_given_up_and_the_pool_works_on(pool: Pool) -> None:
@@ -162,6 +162,29 @@ async def test_closing_stops_a_running_job_at_its_next_step_and_leaves_no_thread
     assert not left
     with pytest.raises(NotSent):
         await pool.run(child.idle, 0)
+
+
+async def test_a_job_still_waiting_when_the_pool_closes_is_told_so_and_not_cancelled() -> None:
+    pool = Pool(workers=1)
+    await pool.warm()
+    jobs_waiting = [asyncio.ensure_future(pool.run(child.idle, 0.3)) for _ in range(6)]
+    await asyncio.sleep(0.05)
+    await pool.close()
+    ends = await asyncio.gather(*jobs_waiting, return_exceptions=True)
+    assert isinstance(ends[-1], NotSent)
+    assert all(isinstance(end, int | NotSent) for end in ends)
+
+
+async def test_a_caller_that_goes_away_is_cancelled_and_its_place_is_free_again() -> None:
+    pool = Pool(workers=1, waiting_max=1)
+    try:
+        await pool.warm()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await pool.run(child.idle, 0.4)
+        assert await pool.run(abs, -3) == 3
+    finally:
+        await pool.close()
 
 
 PARENT = """

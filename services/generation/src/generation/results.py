@@ -37,11 +37,6 @@ def check_result(body: bytes, content_type: str, *, kind: Kind) -> Checked:
     return _check_song(body, content_type) if kind == "song" else _check_picture(body, content_type)
 
 
-def check_cover(body: bytes) -> Checked:
-    """A song's cover is a WebP picture."""
-    return _check_picture(body, "image/webp")
-
-
 def _check_picture(body: bytes, content_type: str) -> Checked:
     from PIL import Image
 

@@ -38,9 +38,15 @@ def open_photo(photo: bytes, *, long_side_px: int) -> Image.Image:
             raise Refused("the photo has too many pixels")
         opened.draft("RGB", (long_side_px, long_side_px))
         upright = ImageOps.exif_transpose(opened)
-        return _fit(_on_white(upright), long_side_px)
+        return _fit(_on_white(_reduced(upright, long_side_px)), long_side_px)
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
         raise Refused("the photo cannot be decoded") from error
+
+
+def _reduced(image: Image.Image, long_side_px: int) -> Image.Image:
+    """A much too large photo is averaged down first: everything after costs by the pixel."""
+    factor = max(image.size) // (2 * long_side_px)
+    return image.reduce(factor) if factor > 1 and image.mode in ("RGB", "RGBA", "L", "LA", "CMYK") else image
 
 
 def _on_white(image: Image.Image) -> Image.Image:
@@ -60,7 +66,7 @@ def _fit(image: Image.Image, long_side_px: int) -> Image.Image:
         image = crop_to(image, aspect=1 / ASPECT_MAX)
     scale = long_side_px / max(image.size)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    return image if size == image.size else image.resize(size, Image.Resampling.LANCZOS)
+    return image if size == image.size else image.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
 
 
 def crop_to(image: Image.Image, *, aspect: float) -> Image.Image:

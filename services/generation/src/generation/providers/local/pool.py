@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import count
 from multiprocessing import get_context
@@ -83,8 +83,7 @@ class Pool:
             executor = await self._ready()
             try:
                 future = executor.submit(child.run_job, token, job, args, kwargs, tells_progress=tells_progress)
-                result: T = await asyncio.wrap_future(future)
-                return result
+                return await self._outcome(future)
             except BrokenProcessPool:
                 self._forget(executor)
             except child.Stopped:
@@ -94,6 +93,15 @@ class Pool:
                     raise
                 raise NotSent("the local engine is closed") from error
         raise PoolBroken("the worker died under this job twice")
+
+    async def _outcome(self, future: Future[T]) -> T:
+        try:
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self._closed and future.cancelled() and task and not task.cancelling():
+                raise NotSent("the local engine is closed") from None
+            raise
 
     async def close(self) -> None:
         """Running jobs end at their next step, waiting ones are dropped; processes and threads are gone afterwards."""
@@ -111,11 +119,17 @@ class Pool:
             if self._closed:
                 raise NotSent("the local engine is closed")
             if not self._executor:
-                executor = await asyncio.to_thread(self._start)
-                self._listen()
-                await asyncio.gather(*(asyncio.wrap_future(executor.submit(child.idle, WARM_SECONDS)) for _ in range(self.workers)))
-                self._executor = executor
+                self._executor = await self._started()
             return self._executor
+
+    async def _started(self) -> ProcessPoolExecutor:
+        try:
+            executor = await asyncio.to_thread(self._start)
+            self._listen()
+            await asyncio.gather(*(asyncio.wrap_future(executor.submit(child.idle, WARM_SECONDS)) for _ in range(self.workers)))
+            return executor
+        except BrokenProcessPool as error:
+            raise PoolBroken("the workers do not start") from error
 
     def _start(self) -> ProcessPoolExecutor:
         """In a thread, because the first start waits until the fork server has imported numpy."""
