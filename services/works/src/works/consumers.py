@@ -1,0 +1,24 @@
+"""What works hears: tasks and people."""
+
+from collections.abc import Sequence
+
+from common.bus.consumer import Subscriptions
+from common.db import Tx
+from common.events import Event, TaskCancelled, TaskCompleted, TaskCreated, TaskFailed, UserRegistered
+from works import commands
+from works.deps import Deps
+from works.domain import TaskFact
+
+subscriptions = Subscriptions(group="works")
+
+
+@subscriptions.hear(TaskCreated, TaskCompleted, TaskFailed, TaskCancelled)
+async def on_task_told(_deps: Deps, tx: Tx, events: Sequence[Event[TaskFact]]) -> None:
+    """Keep a work per task. One handler for all four, so that a fetch costs one transaction. Safe twice: only what is newer changes a row."""
+    await commands.keep_told(tx, events)
+
+
+@subscriptions.hear(UserRegistered)
+async def on_user_registered(_deps: Deps, tx: Tx, events: Sequence[Event[UserRegistered]]) -> None:
+    """Remember names. Safe twice: only what is newer changes a row."""
+    await commands.keep_names(tx, events)

@@ -1,0 +1,26 @@
+"""What works has open while it runs; handed to the edge."""
+
+from dataclasses import dataclass
+
+from common.clock import Clock
+from common.db import Database
+from common.lane import Lane
+from common.objects import ObjectStore, UrlSigner
+from works.domain import Kept, NewWork, SavedFile, StoredFile
+from works.pictures.intake import Intake
+
+FilesLane = Lane[StoredFile, SavedFile]
+WorksLane = Lane[NewWork, Kept]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deps:
+    """Everything open, nothing global."""
+
+    db: Database
+    clock: Clock
+    objects: ObjectStore
+    signer: UrlSigner
+    intake: Intake
+    save_file: FilesLane
+    create_work: WorksLane

@@ -1,0 +1,283 @@
+"""Works and what tasks tell of them: statuses, folding, who may see what. No I/O, no clock, no ids of its own."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal, TypedDict
+from uuid import UUID
+
+from common.auth import Principal
+from common.events import Event, Item, TaskCancelled, TaskCompleted, TaskCreated, TaskEnded, TaskFailed
+
+Kind = Literal["fitting", "photography", "travel", "song", "photo"]
+PictureKind = Literal["fitting", "photography", "travel"]
+Status = Literal["created", "processing", "completed", "failed", "cancelled"]
+
+KINDS: tuple[Kind, ...] = ("fitting", "photography", "travel", "song", "photo")
+PICTURE_KINDS: tuple[Kind, ...] = ("fitting", "photography", "travel")
+SEEN: tuple[Status, ...] = ("created", "completed")
+"""The statuses in which a work is there to look at; the others are on their way, or never came."""
+
+TaskFact = TaskCreated | TaskEnded
+
+
+class StoredItem(TypedDict, total=False):
+    """One delivered picture or song as a work's row keeps it."""
+
+    index: int
+    key: str
+    type: str
+    bytes: int
+    width: int | None
+    height: int | None
+    seconds: float | None
+    cover: str | None
+
+
+class Body(TypedDict, total=False):
+    """What a row keeps as one document; what is empty is left out."""
+
+    title: str
+    tags: list[str]
+    items: list[StoredItem]
+    description: str
+    style: str
+    image: str
+    scene: str
+    engine: str
+    lyrics: str
+    asked: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """A result, or a photo, that a user keeps. `songs` are the bodies of those added later, oldest first; who made it is known once identity told."""
+
+    work_id: UUID
+    user_id: UUID
+    kind: Kind
+    status: Status
+    is_public: bool
+    is_favorite: bool
+    body: Body
+    body_hash: bytes | None
+    created_at: datetime
+    updated_at: datetime
+    songs: tuple[Body, ...] = ()
+    creator_name: str = ""
+    avatar_key: str | None = None
+
+    @property
+    def title(self) -> str:
+        return self.body.get("title", "")
+
+    @property
+    def pictures(self) -> list[StoredItem]:
+        """The delivered pictures, in the order of the batch."""
+        return [item for item in self.body.get("items", ()) if item["type"].startswith("image/")]
+
+    @property
+    def audios(self) -> list[StoredItem]:
+        """Every song of it, the newest first."""
+        added = [item for song in reversed(self.songs) for item in song.get("items", ())]
+        return added + [item for item in self.body.get("items", ()) if item["type"].startswith("audio/")]
+
+    @property
+    def image_key(self) -> str | None:
+        """The picture that stands for it: the photo it was made from by hand, its first picture, else its song's cover."""
+        shown = self.body.get("image") or next((item["key"] for item in self.pictures), None)
+        return shown or next((cover for item in self.audios if (cover := item.get("cover"))), None)
+
+    def is_seen_by(self, viewer: Principal | None) -> bool:
+        """Its owner sees it in every state, an admin too; others once it is public and there."""
+        return owns(viewer, self.user_id) or (self.is_public and self.status in SEEN)
+
+
+def owns(viewer: Principal | None, user_id: UUID) -> bool:
+    """Whether a viewer may see everything of a user: that is the user, or an admin."""
+    return viewer is not None and (viewer.role == "admin" or viewer.user_id == user_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Whose works a list shows: one owner's, or everybody's; None for `is_public` means both. Everybody's are shown only where public."""
+
+    owner_id: UUID | None = None
+    is_public: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What a list is asked for. `reaches` do not overlap; without a status everything that is there to see counts."""
+
+    reaches: tuple[Reach, ...]
+    kinds: tuple[Kind, ...] = KINDS
+    status: Status | None = None
+    is_favorite: bool | None = None
+    tag: str | None = None
+    limit: int
+    offset: int
+
+    @property
+    def reaches_everybody(self) -> bool:
+        return any(reach.owner_id is None for reach in self.reaches)
+
+
+@dataclass(slots=True)
+class Told:
+    """What a batch of facts says of one task: the fact with the highest sequence, and the earliest time of all."""
+
+    fact: TaskFact
+    created_at: datetime
+    knows_creation: bool
+
+    @property
+    def adds_to_another(self) -> bool:
+        """Whether the task made a song for a work that was there before, instead of a work of its own."""
+        return self.fact.work_id != self.fact.task_id
+
+    @property
+    def status(self) -> Status:
+        """What the work is after this fact. What was delivered before a cancel is kept, so such a work is completed."""
+        fact = self.fact
+        if isinstance(fact, TaskCreated):
+            return "processing"
+        if fact.delivered > 0:
+            return "completed"
+        return "cancelled" if isinstance(fact, TaskCancelled) else "failed"
+
+
+def fold(events: Iterable[Event[TaskFact]]) -> list[Told]:
+    """One word per task, whatever the order and however often it was named; sorted by task, the order in which rows are locked."""
+    told: dict[UUID, Told] = {}
+    for event in events:
+        fact = event.fact
+        creation = isinstance(fact, TaskCreated)
+        known = told.get(fact.task_id)
+        if known is None:
+            told[fact.task_id] = Told(fact, event.time, creation)
+            continue
+        if fact.sequence > known.fact.sequence:
+            known.fact = fact
+        known.created_at = min(known.created_at, event.time)
+        known.knows_creation = known.knows_creation or creation
+    return [told[task_id] for task_id in sorted(told)]
+
+
+def body_of(fact: TaskFact) -> Body:
+    """What the row keeps of a fact."""
+    body: Body = {"asked": fact.asked}
+    if fact.title:
+        body["title"] = fact.title
+    if fact.scene:
+        body["scene"] = fact.scene
+    if isinstance(fact, TaskCreated):
+        return body
+    if fact.items:
+        body["items"] = [stored(item) for item in fact.items]
+    if isinstance(fact, TaskCompleted):
+        body["engine"] = fact.engine
+        if fact.description:
+            body["description"] = fact.description
+        if fact.lyrics:
+            body["lyrics"] = fact.lyrics
+        if fact.tags:
+            body["tags"] = list(fact.tags)
+    elif isinstance(fact, TaskFailed):
+        body["message"] = fact.message
+    return body
+
+
+def stored(item: Item) -> StoredItem:
+    """An item without what its key says already."""
+    kept: StoredItem = {"index": item.index, "key": item.key, "type": item.content_type, "bytes": item.size_bytes}
+    if item.width is not None:
+        kept["width"], kept["height"] = item.width, item.height
+    if item.duration_seconds is not None:
+        kept["seconds"] = item.duration_seconds
+    if item.cover_key is not None:
+        kept["cover"] = item.cover_key
+    return kept
+
+
+EVERYBODY = UUID(int=0)
+"""The shelf on which everybody's public works are counted."""
+
+
+@dataclass(slots=True)
+class Shelves:
+    """How the numbers of works per (user, kind) change; each shelf is saved once."""
+
+    changes: dict[tuple[UUID, Kind], dict[str, int]] = field(default_factory=dict)
+
+    def add(self, user_id: UUID, kind: Kind, column: str, amount: int = 1) -> None:
+        shelf = self.changes.setdefault((user_id, kind), {})
+        shelf[column] = shelf.get(column, 0) + amount
+
+    def add_public(self, user_id: UUID, kind: Kind, *, is_public: bool) -> None:
+        """One more that everybody sees, if it is such a one."""
+        if is_public:
+            self.add(user_id, kind, "public")
+            self.add(EVERYBODY, kind, "public")
+
+    def sorted(self) -> list[tuple[UUID, Kind, Mapping[str, int]]]:
+        """In the order in which shelves are locked."""
+        return [(user_id, kind, self.changes[user_id, kind]) for user_id, kind in sorted(self.changes)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredFile:
+    """What a user uploaded, after it was checked, stripped and encoded again."""
+
+    file_id: UUID
+    user_id: UUID
+    key: str
+    content_type: str
+    size_bytes: int
+    width: int
+    height: int
+    md5: bytes
+    body_hash: bytes
+
+    @property
+    def name(self) -> str:
+        """Our name for it, never the sender's."""
+        return self.key.rpartition("/")[2]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewWork:
+    """A photo that its owner wants as a work. `body_hash` tells a repeat of the same ask from another one under the same name."""
+
+    work_id: UUID
+    user_id: UUID
+    is_public: bool
+    body: Body
+    body_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A work is there; `replayed` says that it was there before this ask."""
+
+    work_id: UUID
+    replayed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SavedFile:
+    """An upload is there; `replayed` says that it was there before this ask."""
+
+    file: StoredFile
+    replayed: bool
+
+
+def uploads_folder(user_id: UUID) -> str:
+    """The prefix of every key of what a user uploaded."""
+    return f"uploads/{user_id}/"
+
+
+def upload_key(user_id: UUID, sha256: str, extension: str) -> str:
+    """Where an uploaded picture lies; equal bytes of one user lie at one place."""
+    return f"{uploads_folder(user_id)}{sha256}.{extension}"

@@ -1,0 +1,109 @@
+"""From a stranger's bytes to a stored picture: spool, sniff, decode elsewhere, store, and only then say that it is there."""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+import filetype
+
+from common.errors import FileTooLarge, FileTypeRefused, FileUnreadable
+from common.ids import new_id
+from common.objects import ObjectStore
+from works.domain import StoredFile, upload_key
+from works.pictures.pool import PicturePool
+
+_FORMATS: Mapping[str, str] = {"image/jpeg": "JPEG", "image/png": "PNG", "image/webp": "WEBP"}
+_HEAD_BYTES = 8192
+_WRITE_BYTES = 256 * 1024
+_LEFT_OVER_SECONDS = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Spooled:
+    """What was received, on disk: `picture_format` is what its first bytes say, whatever its sender said."""
+
+    path: Path
+    sha256: bytes
+    picture_format: str
+
+
+class Intake:
+    """Takes pictures in. What it has not stored yet lies in `spool`, never whole in memory."""
+
+    def __init__(self, spool: Path, *, pool: PicturePool, objects: ObjectStore, bytes_max: int) -> None:
+        self._spool = spool
+        self._pool = pool
+        self._objects = objects
+        self.bytes_max = bytes_max
+
+    def open(self) -> None:
+        """Make the spool and remove what a killed process left there."""
+        self._spool.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for path in self._spool.glob("*.part"):
+            if time.time() - path.stat().st_mtime > _LEFT_OVER_SECONDS:
+                path.unlink(missing_ok=True)
+
+    @asynccontextmanager
+    async def receive(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[Spooled]:
+        """Write what comes to the spool; it is gone afterwards. Raises FileTooLarge past the limit, FileTypeRefused for other formats."""
+        path = self._spool / f"{new_id()}.part"
+        try:
+            yield await self._write(path, chunks)
+        finally:
+            path.unlink(missing_ok=True)
+
+    async def store(self, spooled: Spooled, *, file_id: UUID, user_id: UUID) -> StoredFile:
+        """Decode, strip, encode again and put in the object store; the row is the caller's to save. Same bytes, same key: safe twice."""
+        target = spooled.path.with_name(f"{new_id()}.part")
+        try:
+            clean = await self._pool.clean(spooled.path, target, picture_format=spooled.picture_format)
+            key = upload_key(user_id, clean.sha256, clean.extension)
+            await self._objects.put_file(key, target, clean.content_type)
+        finally:
+            target.unlink(missing_ok=True)
+        return StoredFile(
+            file_id=file_id,
+            user_id=user_id,
+            key=key,
+            content_type=clean.content_type,
+            size_bytes=clean.size_bytes,
+            width=clean.width,
+            height=clean.height,
+            md5=bytes.fromhex(clean.md5),
+            body_hash=spooled.sha256,
+        )
+
+    async def _write(self, path: Path, chunks: AsyncIterator[bytes]) -> Spooled:
+        digest, size, head, waiting = hashlib.sha256(), 0, b"", bytearray()
+        with path.open("xb") as file:
+            async for chunk in chunks:
+                size += len(chunk)
+                if size > self.bytes_max:
+                    raise FileTooLarge(f"a file may have at most {self.bytes_max} bytes")
+                digest.update(chunk)
+                waiting += chunk
+                if not head and len(waiting) >= _HEAD_BYTES:
+                    head = bytes(waiting[:_HEAD_BYTES])
+                    _format_of(head)  # what is no picture is not read to its end
+                if len(waiting) >= _WRITE_BYTES:
+                    written, waiting = waiting, bytearray()
+                    await asyncio.to_thread(file.write, written)
+            head = head or bytes(waiting)
+            await asyncio.to_thread(file.write, waiting)
+        return Spooled(path, digest.digest(), _format_of(head))
+
+
+def _format_of(head: bytes) -> str:
+    """JPEG, PNG or WEBP by the first bytes; raises FileTypeRefused for everything else, FileUnreadable for nothing at all."""
+    if not head:
+        raise FileUnreadable("the file is empty")
+    found = filetype.guess(head)
+    picture_format = _FORMATS.get(found.mime) if found is not None else None
+    if picture_format is None:
+        raise FileTypeRefused("only JPEG, PNG and WebP pictures are taken")
+    return picture_format

@@ -1,0 +1,73 @@
+"""Works and uploads in the photo dialect."""
+
+from uuid import UUID
+
+from common.web import Model, Moment
+from common.web.photo import Page, PageQuery
+from works.domain import Kind, Status
+
+
+class PhotoWorksQuery(PageQuery):
+    """Which of my works; an admin may name another owner, everybody else then sees only what is public."""
+
+    type: Kind | None = None
+    status: Status = "completed"
+    is_public: bool | None = None
+    is_favorite: bool | None = None
+    user_id: UUID | None = None
+
+
+class Picture(Model):
+    """One delivered picture; `batch_index` is its place in the batch, from 0."""
+
+    url: str
+    format: str
+    batch_index: int
+    width: int | None
+    height: int | None
+
+
+class PhotoWork(Model):
+    """A work. `batch_count` was asked for, `failed_count` of them never came; `error` says why nothing did."""
+
+    work_id: UUID
+    user_id: UUID
+    type: Kind
+    status: Status
+    title: str
+    images: list[Picture]
+    audio_url: str | None
+    scene_id: str | None
+    ai_description: str
+    tags: list[str]
+    batch_count: int
+    failed_count: int
+    error: str | None
+    is_favorite: bool
+    is_public: bool
+    created_at: Moment
+    updated_at: Moment
+
+
+class WorkData(Model):
+    """`data` of one work."""
+
+    work: PhotoWork
+
+
+class WorksData(Model):
+    """`data` of a list of works."""
+
+    works: list[PhotoWork]
+    pagination: Page
+
+
+class UploadedFile(Model):
+    """A stored upload; `file_hash` is the MD5 of the stored bytes, which are not the sent ones."""
+
+    file_name: str
+    file_url: str
+    file_path: str
+    file_size: int
+    mime_type: str
+    file_hash: str

@@ -1,0 +1,278 @@
+"""Every SQL statement works runs."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from works.domain import EVERYBODY, KINDS, SEEN, Kind, NewWork, Reach, Shelves, StoredFile, Told, Wanted, Work, body_of
+
+# What tasks told goes in as one document: an array parameter costs half a microsecond of Python per element, a document a tenth of that.
+# The same facts make a work's row or, where the task added to another work, a song's row. What is older than what the row knows
+# changes nothing, and a row's owner never changes.
+_KEEP_WORKS = """
+    INSERT INTO work (work_id, user_id, kind, status, task_sequence, version, body, created_at, updated_at)
+    SELECT (t ->> 'task_id')::uuid, (t ->> 'user_id')::uuid, t ->> 'kind', t ->> 'status', (t ->> 'sequence')::int, (t ->> 'status' = 'completed')::int,
+        t -> 'body', (t ->> 'created_at')::timestamptz, $2
+    FROM jsonb_array_elements($1::jsonb) AS t
+    ON CONFLICT (work_id) DO UPDATE
+    SET kind = excluded.kind, status = excluded.status, task_sequence = excluded.task_sequence, version = excluded.version, body = excluded.body,
+        created_at = LEAST(work.created_at, excluded.created_at), updated_at = excluded.updated_at
+    WHERE work.task_sequence < excluded.task_sequence AND work.user_id = excluded.user_id
+    RETURNING work_id, is_public
+"""
+
+_KEEP_SONGS = """
+    INSERT INTO song (task_id, work_id, user_id, status, task_sequence, body, created_at, updated_at)
+    SELECT (t ->> 'task_id')::uuid, (t ->> 'work_id')::uuid, (t ->> 'user_id')::uuid, t ->> 'status', (t ->> 'sequence')::int,
+        t -> 'body', (t ->> 'created_at')::timestamptz, $2
+    FROM jsonb_array_elements($1::jsonb) AS t
+    ON CONFLICT (task_id) DO UPDATE
+    SET status = excluded.status, task_sequence = excluded.task_sequence, body = excluded.body,
+        created_at = LEAST(song.created_at, excluded.created_at), updated_at = excluded.updated_at
+    WHERE song.task_sequence < excluded.task_sequence AND song.user_id = excluded.user_id
+    RETURNING task_id
+"""
+
+_NEWEST_FIRST = "ORDER BY created_at DESC, work_id DESC"
+
+
+async def keep_works(conn: asyncpg.Connection, told: Sequence[Told], now: datetime) -> dict[UUID, bool]:
+    """Save what is newer than the rows know; answers the works that changed and whether each is public. `told` is sorted by task."""
+    rows = await conn.fetch(_KEEP_WORKS, [_document(one) for one in told], now)
+    return {row["work_id"]: row["is_public"] for row in rows}
+
+
+async def keep_songs(conn: asyncpg.Connection, told: Sequence[Told], now: datetime) -> set[UUID]:
+    """The same for songs added to other works; answers the tasks whose rows changed."""
+    rows = await conn.fetch(_KEEP_SONGS, [_document(one) for one in told], now)
+    return {row["task_id"] for row in rows}
+
+
+def _document(told: Told) -> dict[str, object]:
+    fact = told.fact
+    return {
+        "task_id": fact.task_id,
+        "user_id": fact.user_id,
+        "work_id": fact.work_id,
+        "kind": fact.kind,
+        "status": told.status,
+        "sequence": fact.sequence,
+        "body": body_of(fact),
+        "created_at": told.created_at,
+    }
+
+
+async def move_creations_back(conn: asyncpg.Connection, created_at: Mapping[UUID, datetime]) -> None:
+    """Set when works (or songs) were really asked for, where their creation is heard after their end."""
+    for table, column in (("work", "work_id"), ("song", "task_id")):
+        await conn.execute(
+            f"""
+            UPDATE {table} SET created_at = t.created_at FROM unnest($1::uuid[], $2::timestamptz[]) AS t (id, created_at)
+            WHERE {table}.{column} = t.id AND {table}.created_at > t.created_at
+            """,
+            list(created_at),
+            list(created_at.values()),
+        )
+
+
+async def complete_photos(conn: asyncpg.Connection, owners: Mapping[UUID, UUID], now: datetime) -> list[tuple[UUID, Kind]]:
+    """Photos that got their first song are complete now; answers (user, kind) of each. `owners` says whose song it was."""
+    rows = await conn.fetch(
+        """
+        UPDATE work SET status = 'completed', updated_at = $3
+        WHERE status = 'created' AND work_id IN (
+            SELECT w.work_id FROM work w JOIN unnest($1::uuid[], $2::uuid[]) AS t (work_id, user_id) ON w.work_id = t.work_id AND w.user_id = t.user_id
+            WHERE w.status = 'created' ORDER BY w.work_id FOR UPDATE OF w
+        )
+        RETURNING user_id, kind
+        """,
+        list(owners),
+        list(owners.values()),
+        now,
+    )
+    return [(row["user_id"], row["kind"]) for row in rows]
+
+
+async def add_to_shelves(conn: asyncpg.Connection, shelves: Shelves) -> None:
+    """Raise and lower the kept numbers, locking the shelves in sorted order."""
+    changes = shelves.sorted()
+    if not changes:
+        return
+    columns = [[numbers.get(column, 0) for _, _, numbers in changes] for column in ("created", "completed", "failed", "cancelled", "public")]
+    await conn.execute(
+        """
+        INSERT INTO shelf (user_id, kind, created, completed, failed, cancelled, public)
+        SELECT * FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[])
+        ON CONFLICT (user_id, kind) DO UPDATE
+        SET created = shelf.created + excluded.created, completed = shelf.completed + excluded.completed, failed = shelf.failed + excluded.failed,
+            cancelled = shelf.cancelled + excluded.cancelled, public = shelf.public + excluded.public
+        """,
+        [user_id for user_id, _, _ in changes],
+        [kind for _, kind, _ in changes],
+        *columns,
+    )
+
+
+async def insert_works(conn: asyncpg.Connection, works: Sequence[NewWork], now: datetime) -> set[UUID]:
+    """Save photos as works, sorted by id; answers those that were not there before."""
+    rows = await conn.fetch(
+        """
+        INSERT INTO work (work_id, user_id, kind, status, version, is_public, body, body_hash, created_at, updated_at)
+        SELECT n.work_id, n.user_id, 'photo', 'created', 1, n.is_public, n.body, n.body_hash, $6, $6
+        FROM unnest($1::uuid[], $2::uuid[], $3::boolean[], $4::jsonb[], $5::bytea[]) AS n (work_id, user_id, is_public, body, body_hash)
+        ON CONFLICT (work_id) DO NOTHING
+        RETURNING work_id
+        """,
+        [work.work_id for work in works],
+        [work.user_id for work in works],
+        [work.is_public for work in works],
+        [work.body for work in works],
+        [work.body_hash for work in works],
+        now,
+    )
+    return {row["work_id"] for row in rows}
+
+
+async def load_body_hashes(conn: asyncpg.Connection, work_ids: Sequence[UUID]) -> dict[UUID, bytes | None]:
+    """What was asked under these names."""
+    rows = await conn.fetch("SELECT work_id, body_hash FROM work WHERE work_id = ANY($1::uuid[])", work_ids)
+    return {row["work_id"]: row["body_hash"] for row in rows}
+
+
+async def insert_files(conn: asyncpg.Connection, files: Sequence[StoredFile], now: datetime) -> set[UUID]:
+    """Save uploads, sorted by id; answers those that were not there before."""
+    rows = await conn.fetch(
+        """
+        INSERT INTO file (file_id, user_id, key, content_type, size_bytes, width, height, md5, body_hash, created_at)
+        SELECT f.*, $10
+        FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::int[], $6::int[], $7::int[], $8::bytea[], $9::bytea[]) AS f
+        ON CONFLICT (file_id) DO NOTHING
+        RETURNING file_id
+        """,
+        [file.file_id for file in files],
+        [file.user_id for file in files],
+        [file.key for file in files],
+        [file.content_type for file in files],
+        [file.size_bytes for file in files],
+        [file.width for file in files],
+        [file.height for file in files],
+        [file.md5 for file in files],
+        [file.body_hash for file in files],
+        now,
+    )
+    return {row["file_id"] for row in rows}
+
+
+async def load_files(conn: asyncpg.Connection, file_ids: Sequence[UUID]) -> dict[UUID, StoredFile]:
+    """Uploads by id."""
+    rows = await conn.fetch(
+        "SELECT file_id, user_id, key, content_type, size_bytes, width, height, md5, body_hash FROM file WHERE file_id = ANY($1::uuid[])", file_ids
+    )
+    return {row["file_id"]: StoredFile(**row) for row in rows}
+
+
+async def has_file(conn: asyncpg.Connection, user_id: UUID, key: str) -> bool:
+    """Whether a user uploaded what lies under this key."""
+    found: bool = await conn.fetchval("SELECT EXISTS (SELECT FROM file WHERE user_id = $1 AND key = $2)", user_id, key)
+    return found
+
+
+async def keep_names(conn: asyncpg.Connection, people: Sequence[tuple[UUID, str, str | None, int]]) -> None:
+    """Save people's names; what is older than the row changes nothing. Sorted by user, each user once."""
+    await conn.execute(
+        """
+        INSERT INTO person (user_id, name, avatar_key, sequence)
+        SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::int[])
+        ON CONFLICT (user_id) DO UPDATE SET name = excluded.name, avatar_key = excluded.avatar_key, sequence = excluded.sequence
+        WHERE person.sequence < excluded.sequence
+        """,
+        *([person[column] for person in people] for column in range(4)),
+    )
+
+
+async def load_work(conn: asyncpg.Connection, work_id: UUID) -> Work | None:
+    """One work with its songs and its creator."""
+    row = await conn.fetchrow(_shown("SELECT * FROM work WHERE work_id = $1"), work_id)
+    return _work(row) if row is not None else None
+
+
+async def load_works(conn: asyncpg.Connection, work_ids: Sequence[UUID]) -> list[Work]:
+    """Works by id; unknown ids are absent."""
+    return [_work(row) for row in await conn.fetch(_shown("SELECT * FROM work WHERE work_id = ANY($1::uuid[])"), work_ids)]
+
+
+async def list_works(conn: asyncpg.Connection, wanted: Wanted) -> list[Work]:
+    """A page of works, the newest first. Each reach walks an index of its own."""
+    args: list[object] = []
+    reach_end = _arg(args, wanted.limit + wanted.offset)
+    parts = [f"(SELECT * FROM work WHERE {_conditions(wanted, reach, args)} {_NEWEST_FIRST} LIMIT {reach_end})" for reach in wanted.reaches]
+    page = f"SELECT * FROM ({' UNION ALL '.join(parts)}) AS reached {_NEWEST_FIRST} LIMIT {_arg(args, wanted.limit)} OFFSET {_arg(args, wanted.offset)}"
+    return [_work(row) for row in await conn.fetch(_shown(page), *args)]
+
+
+async def count_works(conn: asyncpg.Connection, wanted: Wanted) -> int:
+    """How many works a list has in all: from the shelves where they know, else counted in the reach's own index."""
+    args: list[object] = []
+    counts = []
+    for reach in wanted.reaches:
+        column = _kept_number(wanted, reach)
+        if column is None:
+            counts.append(f"(SELECT count(*) FROM work WHERE {_conditions(wanted, reach, args)})")
+        else:
+            shelves = f"user_id = {_arg(args, reach.owner_id or EVERYBODY)} AND kind = ANY({_arg(args, wanted.kinds)}::text[])"
+            counts.append(f"(SELECT coalesce(sum({column}), 0)::bigint FROM shelf WHERE {shelves})")
+    found: int = await conn.fetchval(f"SELECT {' + '.join(counts)}", *args)
+    return found
+
+
+def _kept_number(wanted: Wanted, reach: Reach) -> str | None:
+    """The expression over shelves that answers a list's total, or None where they do not know."""
+    if wanted.tag is not None or wanted.is_favorite is not None or wanted.status == "processing":
+        return None
+    if reach.is_public is None:
+        return wanted.status or "created + completed"
+    if wanted.status is not None and (wanted.status != "completed" or "photo" in wanted.kinds):
+        return None
+    return "public" if reach.is_public else "created + completed - public"
+
+
+def _conditions(wanted: Wanted, reach: Reach, args: list[object]) -> str:
+    # The statuses stand in the text, not among the arguments: a partial index is only found by what the planner can read.
+    found = ["status IN ('created', 'completed')" if wanted.status is None or wanted.status in SEEN else "status IN ('processing', 'failed', 'cancelled')"]
+    if wanted.status is not None:
+        found.append(f"status = {_arg(args, wanted.status)}")
+    if reach.owner_id is not None:
+        found.append(f"user_id = {_arg(args, reach.owner_id)}")
+    if reach.is_public is not None or reach.owner_id is None:
+        found.append("NOT is_public" if reach.is_public is False else "is_public")
+    if wanted.kinds != KINDS:
+        found.append(f"kind = ANY({_arg(args, wanted.kinds)}::text[])")
+    if wanted.is_favorite is not None:
+        found.append(f"is_favorite = {_arg(args, wanted.is_favorite)}")
+    if wanted.tag is not None:
+        found.append(f"body -> 'tags' ? {_arg(args, wanted.tag)}")
+    return " AND ".join(found)
+
+
+def _arg(args: list[object], value: object) -> str:
+    args.append(value)
+    return f"${len(args)}"
+
+
+def _shown(works: str) -> str:
+    """Works as they are shown: with the songs added to them (the owner's own only) and the name of their creator."""
+    return f"""
+        SELECT w.work_id, w.user_id, w.kind, w.status, w.is_public, w.is_favorite, w.body, w.body_hash, w.created_at, w.updated_at,
+            (SELECT jsonb_agg(s.body ORDER BY s.created_at, s.task_id) FROM song s
+             WHERE s.work_id = w.work_id AND s.user_id = w.user_id AND s.status = 'completed') AS songs,
+            p.name AS creator_name, p.avatar_key
+        FROM ({works}) AS w LEFT JOIN person p ON p.user_id = w.user_id
+        {_NEWEST_FIRST}
+    """
+
+
+def _work(row: Any) -> Work:
+    return Work(**{**row, "songs": tuple(row["songs"] or ()), "creator_name": row["creator_name"] or ""})
