@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Any, Protocol
+from uuid import UUID
 
 import asyncpg
 import orjson
@@ -221,7 +222,14 @@ class Database:
 
 
 async def _prepare(conn: asyncpg.Connection) -> None:
-    await conn.set_type_codec("jsonb", schema="pg_catalog", format="binary", encoder=lambda value: b"\x01" + orjson.dumps(value), decoder=lambda raw: orjson.loads(raw[1:]))
+    await conn.set_type_codec("jsonb", schema="pg_catalog", format="binary", encoder=lambda value: b"\x01" + orjson.dumps(value, default=_plain), decoder=lambda raw: orjson.loads(raw[1:]))
+
+
+def _plain(value: object) -> object:
+    """What orjson does not write by itself: it knows uuid.UUID, but not the driver's subclass."""
+    if isinstance(value, UUID):
+        return str(value)
+    raise TypeError(type(value).__name__)
 
 
 async def _keep(conn: asyncpg.Connection) -> None:
