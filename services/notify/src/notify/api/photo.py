@@ -3,7 +3,7 @@
 import asyncio
 import time
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -98,9 +98,9 @@ async def _authenticate(deps: Deps, http: web.Request, ws: web.WebSocketResponse
     assert principal.user_id is not None
     if deps.hub.is_full(principal.user_id):
         raise Refused(TOO_MANY_SOCKETS, "too many sockets of this user")
-    transport = http.transport
-    if not isinstance(transport, asyncio.Transport):
+    if http.transport is None:
         raise ConnectionResetError
+    transport = cast(asyncio.Transport, http.transport)  # uvloop's is one by behaviour only
     connection = Connection(deps.hub, principal.user_id, ws, transport, expires_at=principal.expires_at.timestamp())
     deps.hub.add(connection)  # registered first, then read: nothing stored in between is missed
     try:
