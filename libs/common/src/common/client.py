@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -82,6 +83,13 @@ class _Lost(Exception):
     """The connection broke or the answer did not come in time: the call may have had its effect."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Said:
+    status: int
+    content: bytes
+    retry_after: str | None
+
+
 class ServiceClient:
     """Asks one other service. Open it in `app.py` with `async with`, or `close()` it.
 
@@ -126,16 +134,16 @@ class ServiceClient:
         return await self._ask("GET", path, None, answer, deadline_seconds=deadline_seconds, repeatable=True)
 
     async def _ask(self, method: str, path: str, raw: bytes | None, answer: type[T], *, deadline_seconds: float, repeatable: bool) -> T:
-        status, content = await self._send(method, path, raw, deadline_seconds=deadline_seconds, repeatable=repeatable)
-        if status >= 300:
-            raise self._refusal(status, content)
+        said = await self._send(method, path, raw, deadline_seconds=deadline_seconds, repeatable=repeatable)
+        if said.status >= 300:
+            raise self._refusal(said)
         try:
-            return answer.__pydantic_validator__.validate_json(content)  # type: ignore[no-any-return]
+            return answer.__pydantic_validator__.validate_json(said.content)  # type: ignore[no-any-return]
         except ValidationError as error:
             log.error("client.answer_not_understood", callee=self.callee, path=path, faults=error.error_count())
             raise Internal(f"{self.callee} answered something else than expected") from error
 
-    async def _send(self, method: str, path: str, raw: bytes | None, *, deadline_seconds: float, repeatable: bool) -> tuple[int, bytes]:
+    async def _send(self, method: str, path: str, raw: bytes | None, *, deadline_seconds: float, repeatable: bool) -> "_Said":
         """Try the addresses in turn: a refused connection goes on to the next, a lost one is repeated once if it may be."""
         until = asyncio.get_running_loop().time() + deadline_seconds
         repeats_left = 1 if repeatable else 0
@@ -162,7 +170,7 @@ class ServiceClient:
         order = self._addresses[self._first :] + self._addresses[: self._first]
         return order * 2 if again else order
 
-    async def _try(self, method: str, url: str, raw: bytes | None, *, until: float, breaker: Breaker) -> tuple[int, bytes]:
+    async def _try(self, method: str, url: str, raw: bytes | None, *, until: float, breaker: Breaker) -> "_Said":
         known = False
         try:
             headers = self._headers(raw is not None)
@@ -186,7 +194,7 @@ class ServiceClient:
             breaker.failed()
         else:
             breaker.succeeded()
-        return answer.status, content
+        return _Said(answer.status, content, answer.headers.get("Retry-After"))
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -211,8 +219,8 @@ class ServiceClient:
                 headers["traceparent"] = trace.traceparent
         return headers
 
-    def _refusal(self, status: int, content: bytes) -> ServiceError:
-        problem = _problem_of(content)
+    def _refusal(self, said: "_Said") -> ServiceError:
+        status, problem = said.status, _problem_of(said.content)
         code = problem.get("code")
         known = _by_code().get((code, status)) if isinstance(code, int) else None
         detail = problem.get("detail")
@@ -228,6 +236,7 @@ class ServiceClient:
             str(detail) if detail is not None else None,
             data=data if isinstance(data, dict) else None,
             errors=fields,
+            retry_after_seconds=int(said.retry_after) if said.retry_after and said.retry_after.isdecimal() else None,
         )
 
 

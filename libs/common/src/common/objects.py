@@ -113,7 +113,7 @@ class FolderObjects:
 
     async def put(self, key: str, body: bytes, content_type: str) -> None:
         path = self._path_of(key, content_type)
-        await self._in_thread(lambda: _write(path, lambda file: file.write(body)))
+        await self._in_thread(lambda: _write(path, self._folder, lambda file: file.write(body)))
 
     async def put_file(self, key: str, path: Path, content_type: str) -> None:
         place = self._path_of(key, content_type)
@@ -122,7 +122,7 @@ class FolderObjects:
             with path.open("rb") as source:
                 shutil.copyfileobj(source, file, CHUNK_BYTES)
 
-        await self._in_thread(lambda: _write(place, copy))
+        await self._in_thread(lambda: _write(place, self._folder, copy))
 
     async def read(self, key: str) -> bytes:
         path = self._path_of(key)
@@ -247,10 +247,10 @@ def _expiry(now: int, *, owner: bool) -> int:
     return (now + lifetime) // step * step
 
 
-def _write(place: Path, fill: Callable[[BinaryIO], Any]) -> None:
+def _write(place: Path, root: Path, fill: Callable[[BinaryIO], Any]) -> None:
     if place.is_file():
         return
-    place.parent.mkdir(parents=True, exist_ok=True)
+    _make_folders(place.parent, root)
     with NamedTemporaryFile(dir=place.parent, prefix=".put-", delete=False) as file:
         try:
             fill(file)  # type: ignore[arg-type]
@@ -263,6 +263,17 @@ def _write(place: Path, fill: Callable[[BinaryIO], Any]) -> None:
                 os.unlink(file.name)
             raise
     _flush_folder(place.parent)
+
+
+def _make_folders(folder: Path, root: Path) -> None:
+    """Make the folders of a key; each new name is flushed too, or a power cut could take the folder with what is in it."""
+    missing = []
+    while folder != root and not folder.is_dir():
+        missing.append(folder)
+        folder = folder.parent
+    for one in reversed(missing):
+        one.mkdir(exist_ok=True)
+        _flush_folder(one.parent)
 
 
 def _flush_folder(folder: Path) -> None:

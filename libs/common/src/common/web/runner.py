@@ -118,7 +118,7 @@ def _with_shortcut(routed: Any, application: web.Application) -> Any:
         if handler is not None and _EXPECT not in http.headers:
             return handler(http)
         # `OPTIONS *` and `CONNECT host:port` name no path, and aiohttp's router would answer them in words of its own.
-        return routed(http) if http.rel_url.raw_path.startswith("/") else nobody(http)  # type: ignore[no-any-return]
+        return routed(http) if http.rel_url.raw_path.startswith("/") else nobody(http)
 
     return dispatch
 
