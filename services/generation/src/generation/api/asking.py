@@ -1,0 +1,65 @@
+"""What both dialects' creations share: the id a key gives, the hash of a body, photos into keys, flags of works."""
+
+import asyncio
+import hashlib
+from uuid import UUID
+
+import orjson
+
+from common.errors import InvalidParameter, Unavailable
+from common.ids import derived_id, new_id
+from common.web import Request
+from generation.deps import Deps
+from generation.domain import OwnedWork, Task
+from generation.photos import read_data_url
+from generation.schemas.links import Rendering
+
+PICTURE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp")
+
+
+def name_task(request: Request[Deps], route: str) -> tuple[UUID, bool]:
+    """The task's id, and whether an idempotency key gave it: then the same user, route and key always name the same task."""
+    key = request.idempotency_key
+    return (derived_id(request.user_id, route, key), True) if key is not None else (new_id(), False)
+
+
+def hash_of(body: dict[str, object]) -> bytes:
+    """Of the validated body in one canonical form: the same ask has the same hash, however it was written."""
+    return hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).digest()
+
+
+def rendering_for(request: Request[Deps]) -> Rendering:
+    """How this caller is answered."""
+    return Rendering(request.deps.signer, request.deps.db.clock.now(), request.lang)
+
+
+async def photo_keys(request: Request[Deps], images: list[str]) -> tuple[tuple[str, ...], list[str]]:
+    """Object keys of the pictures, those of data URLs stored by now, and what names each in the body's hash: its content.
+
+    A link of ours proves that its owner had it, whatever its age.
+    """
+    deps, keys, named = request.deps, list[str](), list[str]()
+    for place, image in enumerate(images):
+        field = f"images.{place}"
+        if image[:5].lower() == "data:":
+            body = await read_data_url(image, field=field, bytes_max=deps.settings.photo_bytes_max)
+            keys.append(await deps.photos.keep(request.user_id, body))
+            named.append(hashlib.sha256(body).hexdigest())
+            continue
+        key = deps.signer.key_of(image)
+        if key is None:
+            raise InvalidParameter.of(field, "must be a link to an upload of yours or a data URL; other addresses are not fetched")
+        if not key.endswith(PICTURE_EXTENSIONS):
+            raise InvalidParameter.of(field, "is not a link to a picture")
+        keys.append(key)
+        named.append(key)
+    return tuple(keys), named
+
+
+async def kept_work(deps: Deps, task: Task) -> OwnedWork | None:
+    """What works says of the task's work, if it says so at once; nobody waits for flags."""
+    try:
+        async with asyncio.timeout(deps.settings.work_flags_seconds):
+            return await deps.find_work(task.work_id)
+    except (TimeoutError, Unavailable):
+        return None

@@ -1,0 +1,110 @@
+"""The services generation asks: billing for holds, works for photos and flags. Their models are ours; a contract test binds them to the callees'."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from pydantic import BaseModel
+
+from common.client import ServiceClient
+from common.errors import DeductFailed, IdempotencyKeyReused, InsufficientCredits, Internal, ServiceError
+from common.events.tasks import Kind
+from generation.domain import OwnedWork
+
+_REFUSALS: Mapping[int, type[ServiceError]] = {kind.code: kind for kind in (InsufficientCredits, IdempotencyKeyReused, DeductFailed)}
+
+
+class HoldAsk(BaseModel):
+    """Credits for one task."""
+
+    task_id: UUID
+    user_id: UUID
+    kind: Kind
+    items: int
+    body_hash: str
+    expires_in_seconds: int
+
+
+class HoldAsks(BaseModel):
+    holds: list[HoldAsk]
+
+
+class Held(BaseModel):
+    """The credits are held."""
+
+    task_id: UUID
+    held: Literal[True]
+    asset: str
+    amount: int
+    placed_at: datetime
+    expires_at: datetime
+    available: int
+
+
+class NotHeld(BaseModel):
+    """They are not, and why."""
+
+    task_id: UUID
+    held: Literal[False]
+    code: int
+    data: dict[str, Any] | None = None
+
+    def refusal(self) -> ServiceError:
+        """As the caller of a route hears it."""
+        kind = _REFUSALS.get(self.code)
+        if kind is None:
+            return Internal(f"billing refused a hold with {self.code}")
+        return kind(data=self.data)
+
+
+class HoldOutcomes(BaseModel):
+    outcomes: list[Held | NotHeld]
+
+
+class Billing:
+    """Billing, as generation knows it."""
+
+    def __init__(self, client: ServiceClient, *, call_seconds: float) -> None:
+        self._client = client
+        self._call_seconds = call_seconds
+
+    async def place_holds(self, asks: Sequence[HoldAsk]) -> dict[UUID, Held | NotHeld]:
+        """Hold credits for tasks, or renew what is held. Safe to repeat. Raises Unavailable."""
+        answer = await self._client.post("/internal/holds", HoldAsks(holds=list(asks)), HoldOutcomes, deadline_seconds=self._call_seconds, repeatable=True)
+        return {outcome.task_id: outcome for outcome in answer.outcomes}
+
+
+class WorkIds(BaseModel):
+    work_ids: list[UUID]
+
+
+class KeptWork(BaseModel):
+    """What works says of a work."""
+
+    work_id: UUID
+    user_id: UUID
+    image_key: str | None = None
+    title: str | None = None
+    is_favorite: bool = False
+    is_public: bool = False
+
+
+class KeptWorks(BaseModel):
+    works: list[KeptWork]
+
+
+class Works:
+    """Works, as generation knows it."""
+
+    def __init__(self, client: ServiceClient, *, call_seconds: float) -> None:
+        self._client = client
+        self._call_seconds = call_seconds
+
+    async def list_works(self, work_ids: Sequence[UUID]) -> dict[UUID, OwnedWork]:
+        """Those of these works that exist. Raises Unavailable."""
+        asked = WorkIds(work_ids=list(work_ids))
+        answer = await self._client.post("/internal/works/list", asked, KeptWorks, deadline_seconds=self._call_seconds, repeatable=True)
+        return {
+            work.work_id: OwnedWork(work.work_id, work.user_id, work.image_key, work.title or "", work.is_favorite, work.is_public) for work in answer.works
+        }

@@ -1,0 +1,240 @@
+"""Every change generation makes to tasks, for a batch: lock, decide, save, announce. Each is safe to repeat."""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from asyncpg import Connection
+
+from common.db import Tx
+from common.errors import ServiceError, TaskNotFound
+from common.events import Item, TaskCancelled, TaskCompleted, TaskCreated, TaskFailed
+from generation import domain
+from generation.domain import (
+    Arrival,
+    Attempt,
+    AttemptEnd,
+    Cancel,
+    Claim,
+    EndRow,
+    Finish,
+    Finished,
+    Outcome,
+    Placed,
+    Seats,
+    Stale,
+    Task,
+)
+from generation.store import attempts, items, tallies, tasks
+
+
+async def create_tasks(tx: Tx, asks: Sequence[Placed], *, seats: Seats | None = None) -> tuple[list[Task | None], list[Claim]]:
+    """Write tasks whose credits are held; None stands for a task that is there already. The first of them take the seats and come back as claims.
+
+    Safe twice: a task that is there stays as it is, whatever became of it. Written in the order of ids, because two writers of one id wait for each other.
+    """
+    in_order = sorted(asks, key=lambda placed: placed.ask.task_id)
+    new = [_new_task(placed, tx.now) for placed in in_order]
+    hashes = [placed.ask.body_hash for placed in in_order]
+    seated = min(seats.count, len(new)) if seats is not None else 0
+    born: set[UUID] = set()
+    if seated and seats is not None:
+        born = await tasks.insert_claimed_tasks(tx.conn, new[:seated], hashes[:seated], lease=seats.lease, provider=seats.provider)
+    written = born | (await tasks.insert_tasks(tx.conn, new[seated:], hashes[seated:]) if seated < len(new) else set())
+    for task in new:
+        if task.task_id in written:
+            tx.emit(_created(task), trace=task.trace)
+    found = {task.task_id: task for task in new if task.task_id in written}
+    claims = [_born_claim(task) for task in new[:seated] if task.task_id in born]
+    return [found.get(placed.ask.task_id) for placed in asks], claims
+
+
+def _new_task(placed: Placed, now: datetime) -> Task:
+    ask = placed.ask
+    return domain.new_task(
+        task_id=ask.task_id, user_id=ask.user_id, work_id=ask.work_id, kind=ask.kind, asked=ask.asked, price=placed.price, scene_id=ask.scene_id,
+        brief=ask.brief, limits=placed.limits, now=now, trace=ask.trace,
+    )  # fmt: skip
+
+
+def _created(task: Task) -> TaskCreated:
+    return TaskCreated.model_construct(
+        sequence=1, task_id=task.task_id, user_id=task.user_id, kind=task.kind, asked=task.asked, price=task.price, scene=task.scene_id, title=task.title,
+        work_id=task.work_id,
+    )  # fmt: skip
+
+
+def _born_claim(task: Task) -> Claim:
+    return Claim(
+        task.task_id, task.user_id, task.work_id, task.kind, 2, 1, task.asked, task.seed, task.scene_id, task.deadline_at, task.brief, task.trace
+    )  # fmt: skip
+
+
+async def claim_tasks(
+    conn: Connection, *, songs: bool, now: datetime, lease: timedelta, limit: int, provider: str | None = None
+) -> list[Claim]:
+    """Take the oldest tasks that nobody has. One statement, no fact: progress tells that a task began.
+
+    Safe twice: whoever lost the answer lets the leases run out. With a provider, the first attempt of a fresh task is journaled as well.
+    """
+    return await tasks.claim_tasks(conn, songs=songs, now=now, lease=lease, limit=limit, provider=provider)
+
+
+async def finish_tasks(tx: Tx, asks: Sequence[Finish]) -> list[Finished | Stale]:
+    """End tasks whose claim still has them, with what arrived. Safe twice: a finish that names the claim that ended the task is answered by that end."""
+    latest: dict[UUID, Finish] = {}
+    for ask in sorted(asks, key=lambda ask: ask.claim.claim_no):
+        latest[ask.claim.task_id] = ask
+    ends = [_end_row(latest[task_id]) for task_id in sorted(latest)]
+    versions = await tasks.finish_tasks(tx.conn, ends, [row for ask in latest.values() for row in ask.unsaved], now=tx.now)
+    for end in ends:
+        if end.task_id in versions:
+            ask = latest[end.task_id]
+            tx.emit(_ended(ask, end, versions[end.task_id]), trace=ask.claim.trace)
+    return await _truths(tx, asks, {end.task_id: end for end in ends}, versions)
+
+
+def _end_row(ask: Finish) -> EndRow:
+    delivered = len(ask.items)
+    outcome = domain.verdict(delivered, ask.failures, ask.said)
+    return EndRow(ask.claim.task_id, ask.claim.claim_no, "completed" if delivered else "failed", delivered, outcome)
+
+
+async def _truths(tx: Tx, asks: Sequence[Finish], ends: dict[UUID, EndRow], versions: dict[UUID, int]) -> list[Finished | Stale]:
+    """What became of each ask; those that ended nothing are told how the task really stands."""
+    lost = {ask.claim.task_id for ask in asks if ask.claim.task_id not in versions or ends[ask.claim.task_id].claim_no != ask.claim.claim_no}
+    there = await tasks.list_known(tx.conn, lost) if lost else {}
+    truths: list[Finished | Stale] = []
+    for ask in asks:
+        task_id, claim_no = ask.claim.task_id, ask.claim.claim_no
+        end = ends[task_id]
+        if task_id in versions and end.claim_no == claim_no:
+            truths.append(Finished(end.state, versions[task_id]))
+        elif domain.is_same_end(task := there[task_id].task, claim_no):
+            truths.append(Finished(task.state, task.version))
+        else:
+            truths.append(Stale(task.state))
+    return truths
+
+
+def _ended(ask: Finish, end: EndRow, version: int) -> TaskCompleted | TaskFailed:
+    claim, outcome = ask.claim, end.outcome
+    title = claim.brief.title or outcome.title
+    if end.state == "completed":
+        return TaskCompleted.model_construct(
+            sequence=version, task_id=claim.task_id, user_id=claim.user_id, kind=claim.kind, title=title, scene=claim.scene_id, work_id=claim.work_id,
+            asked=claim.asked, delivered=end.delivered, items=tuple(ask.items), description=outcome.description, engine=outcome.engine, seed=claim.seed,
+            tags=outcome.tags, lyrics=outcome.lyrics,
+        )  # fmt: skip
+    return TaskFailed.model_construct(
+        sequence=version, task_id=claim.task_id, user_id=claim.user_id, kind=claim.kind, title=title, scene=claim.scene_id, work_id=claim.work_id,
+        asked=claim.asked, delivered=0, items=(), reason=outcome.reason or "internal", message=outcome.message,
+    )  # fmt: skip
+
+
+async def cancel_tasks(tx: Tx, asks: Sequence[Cancel]) -> list[Task | ServiceError]:
+    """Give tasks up, keeping what had arrived. Safe twice: a cancelled task stays cancelled and that is the answer.
+
+    Another's task is answered like an unknown one.
+    """
+    locked = await tasks.lock_tasks(tx.conn, {ask.task_id for ask in asks})
+    arrived = await items.list_items(tx.conn, locked)
+    now = dict(locked)
+    outcomes: list[Task | ServiceError] = []
+    for ask in asks:
+        task = now.get(ask.task_id)
+        if task is None or ask.user_id not in (None, task.user_id):
+            outcomes.append(TaskNotFound())
+            continue
+        try:
+            now[ask.task_id] = domain.cancel(task, "owner" if ask.user_id else "admin", len(arrived[ask.task_id]), tx.now)
+            outcomes.append(now[ask.task_id])
+        except ServiceError as refusal:
+            outcomes.append(refusal)
+    await _save_ends(tx, locked, now, arrived)
+    return outcomes
+
+
+async def end_overdue_tasks(tx: Tx, *, limit: int) -> list[Task]:
+    """End tasks whose time is up; what arrived counts. Safe twice: an ended task is not overdue."""
+    locked = await tasks.lock_overdue(tx.conn, now=tx.now, limit=limit)
+    return await _expire(tx, locked)
+
+
+async def end_tasks_if_overdue(tx: Tx, task_ids: Collection[UUID]) -> list[Task]:
+    """The same for tasks whose worker saw the deadline pass."""
+    return await _expire(tx, await tasks.lock_tasks(tx.conn, task_ids))
+
+
+async def _expire(tx: Tx, locked: dict[UUID, Task]) -> list[Task]:
+    if not locked:
+        return []
+    arrived = await items.list_items(tx.conn, locked)
+    journal = await attempts.list_attempts(tx.conn, locked)
+    now = {task_id: domain.expire(task, len(arrived[task_id]), journal[task_id], tx.now) for task_id, task in locked.items()}
+    return await _save_ends(tx, locked, now, arrived)
+
+
+async def _save_ends(tx: Tx, before: dict[UUID, Task], after: dict[UUID, Task], arrived: dict[UUID, list[Item]]) -> list[Task]:
+    changed = [(before[task_id], task) for task_id, task in sorted(after.items()) if task is not before[task_id]]
+    if changed:
+        await tasks.save_ends(tx.conn, changed, attempt_state="failed")
+    for _, task in changed:
+        tx.emit(_end_fact(task, tuple(arrived[task.task_id])), trace=task.trace)
+    return [task for _, task in changed]
+
+
+def _end_fact(task: Task, arrived: tuple[Item, ...]) -> TaskCompleted | TaskFailed | TaskCancelled:
+    outcome = task.outcome or Outcome()
+    told: dict[str, Any] = {
+        "sequence": task.version, "task_id": task.task_id, "user_id": task.user_id, "kind": task.kind, "title": task.title, "scene": task.scene_id,
+        "work_id": task.work_id, "asked": task.asked, "delivered": task.delivered, "items": arrived,
+    }  # fmt: skip
+    if task.state == "cancelled":
+        return TaskCancelled(**told, by=outcome.by or "owner")
+    if task.state == "completed":
+        return TaskCompleted(**told, description=outcome.description, engine=outcome.engine, seed=task.seed, tags=outcome.tags, lyrics=outcome.lyrics)
+    return TaskFailed(**told, reason=outcome.reason or "internal", message=outcome.message)
+
+
+async def save_arrivals(tx: Tx, asks: Sequence[Arrival]) -> list[bool]:
+    """Save what attempts brought; False where the claim has the task no more, and then only the attempt's end is noted: it came too late.
+
+    Safe twice: a delivered item and an ended attempt stay as they are.
+    """
+    locked = await tasks.lock_tasks(tx.conn, {ask.task_id for ask in asks})
+    kept = [domain.holds_claim(locked[ask.task_id], ask.claim_no) for ask in asks]
+    rows = {(row.task_id, row.index): row for ask, keeps in zip(asks, kept, strict=True) if keeps for row in ask.items}
+    if rows:
+        await items.save_items(tx.conn, list(rows.values()))
+    ends = [(ask.task_id, ask.attempt if keeps else _too_late(ask.attempt)) for ask, keeps in zip(asks, kept, strict=True) if ask.attempt is not None]
+    if ends:
+        await attempts.save_attempts(tx.conn, ends, now=tx.now)
+    return kept
+
+
+def _too_late(end: AttemptEnd) -> AttemptEnd:
+    return AttemptEnd(end.attempt_no, end.state, end.provider_id, f"discarded: {end.note or 'it came too late'}")
+
+
+async def open_attempt(tx: Tx, claim: Claim, attempt: Attempt) -> bool:
+    """Journal an attempt before the provider is called; False where the claim has the task no more, and then nothing may be submitted.
+
+    Safe twice: only the claim that has the task gives out numbers, so the same number is the same attempt.
+    """
+    task = (await tasks.lock_tasks(tx.conn, [claim.task_id]))[claim.task_id]
+    if not domain.holds_claim(task, claim.claim_no):
+        return False
+    await attempts.insert_attempt(tx.conn, claim.task_id, attempt)
+    return True
+
+
+async def give_back(conn: Connection, claim: Claim, due_at: datetime) -> bool:
+    """Let another claim the task from then on. One statement. Safe twice: the same lease ends at the same time."""
+    return await tasks.give_back(conn, claim.task_id, claim.claim_no, due_at)
+
+
+async def fold_tallies(tx: Tx, *, rows_min: int) -> int:
+    """Keep the tallies few. Safe twice: what is folded folds to itself."""
+    return await tallies.fold_tallies(tx.conn, rows_min=rows_min)

@@ -1,0 +1,16 @@
+"""What generation hears: its own news, from every replica, to wake its workers."""
+
+from collections.abc import Sequence
+
+from common.bus.consumer import Subscriptions
+from common.events import Event, TaskCreated
+from generation.deps import Deps
+
+subscriptions = Subscriptions(group="generation")
+
+
+@subscriptions.overhear(TaskCreated)
+async def on_task_created(deps: Deps, events: Sequence[Event[TaskCreated]]) -> None:
+    """Look for work. A hint: hearing it twice claims nothing twice, and what is missed is found by the idle poll."""
+    for songs in {event.fact.kind == "song" for event in events}:
+        deps.workers.heard_of([event.fact.task_id for event in events if (event.fact.kind == "song") == songs], songs=songs)

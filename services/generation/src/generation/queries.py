@@ -1,0 +1,103 @@
+"""Reads that are more than one statement, or kept for a moment."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar, get_args
+from uuid import UUID
+
+from common.db import Database
+from common.events import Item
+from common.events.tasks import Kind
+from generation.domain import Attempt, Failure, QueueNumbers, Scene, Task
+from generation.store import attempts, items, scenes, tallies, tasks
+
+T = TypeVar("T")
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+
+class Kept(Generic[T]):
+    """One answer kept for a moment; who comes while it is being found waits for it."""
+
+    def __init__(self, find: Callable[[], Awaitable[T]], *, seconds: float) -> None:
+        self._find = find
+        self._seconds = seconds
+        self._found: tuple[T, float] | None = None
+        self._finding = asyncio.Lock()
+
+    async def get(self) -> T:
+        """The answer, found anew when it is too old."""
+        async with self._finding:
+            if self._found is None or time.monotonic() >= self._found[1]:
+                self._found = (await self._find(), time.monotonic() + self._seconds)
+            return self._found[0]
+
+
+class KeptScenes:
+    """All scenes, a few seconds old at most: there are few, and every create looks at one."""
+
+    def __init__(self, db: Database, *, seconds: float) -> None:
+        self._db = db
+        self._kept = Kept(self._load, seconds=seconds)
+
+    async def list(self) -> Sequence[Scene]:
+        """All, in the order shown."""
+        return list((await self._kept.get()).values())
+
+    async def find(self, scene_id: str) -> Scene | None:
+        """One by its id."""
+        return (await self._kept.get()).get(scene_id)
+
+    async def _load(self) -> Mapping[str, Scene]:
+        async with self._db.read() as conn:
+            return {scene.scene_id: scene for scene in await scenes.list_scenes(conn)}
+
+
+class KeptQueue:
+    """The queue's statistics, a moment old at most: what is open is counted, what ended is summed from tallies."""
+
+    def __init__(self, db: Database, *, seconds: float) -> None:
+        self._db = db
+        self._kept = Kept(self._count, seconds=seconds)
+
+    async def numbers(self) -> dict[Kind, QueueNumbers]:
+        """Per kind."""
+        return await self._kept.get()
+
+    async def _count(self) -> dict[Kind, QueueNumbers]:
+        async with self._db.read() as conn:
+            open_ones = await tasks.count_open(conn)
+            ended = await tallies.sum_tallies(conn)
+        return {
+            kind: QueueNumbers(*open_ones.get(kind, (0, 0, 0)), completed=ended.get((kind, "completed"), 0), failed=ended.get((kind, "failed"), 0))
+            for kind in KINDS
+        }
+
+
+async def list_page(db: Database, user_id: UUID, *, kinds: Sequence[Kind], states: Sequence[str], limit: int, offset: int) -> tuple[list[Task], int]:
+    """A page of one owner's tasks and how many there are in all."""
+    async with db.read() as conn:
+        page = await tasks.list_owner_tasks(conn, user_id, kinds=kinds, states=states, limit=limit, offset=offset)
+        total = len(page) if offset == 0 and len(page) < limit else await tasks.count_owner_tasks(conn, user_id, kinds=kinds, states=states)
+    return page, total
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What earlier claims of a task left: items that arrived, items that never will, the journal."""
+
+    items: list[Item]
+    failures: dict[int, Failure]
+    journal: list[Attempt]
+
+
+async def read_past(db: Database, task_id: UUID) -> Past:
+    """For a worker that takes over a task."""
+    async with db.read() as conn:
+        return Past(
+            (await items.list_items(conn, [task_id]))[task_id],
+            await items.list_failures(conn, task_id),
+            (await attempts.list_attempts(conn, [task_id]))[task_id],
+        )

@@ -1,0 +1,83 @@
+"""Everything about generation that can be configured."""
+
+from datetime import timedelta
+from typing import Literal
+
+from pydantic import Field
+
+from common.events.tasks import Kind
+from common.settings import PORTS, ServiceSettings, service_config
+from generation.domain import Limits
+
+
+class GenerationSettings(ServiceSettings):
+    """GENERATION_...; defaults as in the list of defaults."""
+
+    model_config = service_config("GENERATION_")
+
+    port: int = Field(default=PORTS["generation"], ge=0, le=65535)
+
+    provider: Literal["local", "instant"] = "local"
+    """Who makes things. `instant` makes tiny fixed results for benches and has to be asked for by name."""
+    worker: bool = True
+    """Whether `serve` also works, or only takes asks."""
+    picture_slots: int = Field(default=0, ge=0)
+    """Pictures made at once; 0 is one per core."""
+    song_slots: int = Field(default=0, ge=0)
+    """Songs made at once; 0 is one per core."""
+    instant_batch_max: int = Field(default=256, ge=1, le=2048)
+
+    lease_seconds: float = Field(default=60, gt=0)
+    heartbeat_seconds: float = Field(default=15, gt=0)
+    idle_poll_seconds: float = Field(default=2, gt=0)
+    upkeep_seconds: float = Field(default=10, gt=0)
+    upkeep_batch_max: int = Field(default=500, ge=1)
+
+    attempts_max: int = Field(default=3, ge=1)
+    back_off_seconds: float = Field(default=5, ge=0)
+    """After the first failed attempt; doubled after each further one."""
+    poll_seconds: float = Field(default=5, gt=0)
+    """How soon a provider that took a job is asked; grows to `poll_seconds_max`."""
+    poll_seconds_max: float = Field(default=30, gt=0)
+    acceptance_seconds: float = Field(default=60, ge=0)
+    """How long a provider may take until a job it accepted can be looked up."""
+
+    picture_start_seconds: float = Field(default=600, gt=0)
+    picture_total_seconds: float = Field(default=1200, gt=0)
+    song_start_seconds: float = Field(default=600, gt=0)
+    song_total_seconds: float = Field(default=1800, gt=0)
+
+    hold_margin_seconds: float = Field(default=900, ge=0)
+    """How much longer than its task a hold lives."""
+    hold_age_seconds_max: float = Field(default=30, gt=0)
+    """No task is written on an older hold; billing gives up holds without a task after 60 s."""
+    holds_call_seconds: float = Field(default=5, gt=0)
+    works_call_seconds: float = Field(default=2, gt=0)
+    work_flags_seconds: float = Field(default=0.25, gt=0)
+    """How long a reader of an ended task waits for works to say what is favourite and public."""
+
+    waiting_tasks_per_user_max: int = Field(default=50, ge=1)
+    waiting_tasks_per_admin_max: int = Field(default=1000, ge=1)
+
+    progress_seconds: float = Field(default=0.5, gt=0)
+    """Progress of one task is told at most once in this time."""
+    scenes_kept_seconds: float = Field(default=5, ge=0)
+    queue_stats_kept_seconds: float = Field(default=1, ge=0)
+    photo_bytes_max: int = Field(default=10 * 1024 * 1024, ge=1)
+    """Of one picture in a data URL, decoded."""
+
+    @property
+    def lease(self) -> timedelta:
+        return timedelta(seconds=self.lease_seconds)
+
+    def limits_of(self, kind: Kind) -> Limits:
+        """How long a task of this kind may wait and live."""
+        if kind == "song":
+            return Limits(start=timedelta(seconds=self.song_start_seconds), total=timedelta(seconds=self.song_total_seconds))
+        return Limits(start=timedelta(seconds=self.picture_start_seconds), total=timedelta(seconds=self.picture_total_seconds))
+
+    def waiting_max(self, *, admin: bool) -> int | None:
+        """How many tasks one user may have waiting; no limit in the roomy profile."""
+        if self.shared.profile == "roomy":
+            return None
+        return self.waiting_tasks_per_admin_max if admin else self.waiting_tasks_per_user_max

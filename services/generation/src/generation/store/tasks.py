@@ -1,0 +1,294 @@
+"""Tasks: written, claimed, renewed, ended, listed."""
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from asyncpg import Connection
+
+from common.events.tasks import Kind
+from generation.domain import AttemptState, Claim, EndRow, ItemRow, Known, Outcome, Standing, Task, View
+from generation.store.rows import (
+    TASK,
+    item_columns,
+    item_of,
+    pack_brief,
+    pack_outcome,
+    pack_trace,
+    saved_items,
+    task_of,
+    unpack_brief,
+    unpack_trace,
+)
+
+_NEW = """
+    FROM unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::timestamptz[], $6::timestamptz[], $7::integer[], $8::integer[], $9::smallint[], $10::text[],
+                $11::text[], $12::bytea[], $13::jsonb[], $14::text[])
+         AS n (task_id, user_id, work_id, start_by, deadline_at, price, seed, asked, kind, scene_id, body_hash, brief, trace)"""
+_NEW_COLUMNS = "user_id, work_id, start_by, deadline_at, price, seed, asked, kind, scene_id, body_hash, brief, trace"
+_CLAIMED = "user_id, work_id, kind, version, claim_no, asked, seed, scene_id, deadline_at, brief, trace"
+
+
+async def insert_tasks(conn: Connection, tasks: Sequence[Task], body_hashes: Sequence[bytes]) -> set[UUID]:
+    """Write new tasks of one moment; answers the ids that were not there yet."""
+    rows = await conn.fetch(
+        f"""
+        INSERT INTO task (task_id, created_at, due_at, {_NEW_COLUMNS}) SELECT n.task_id, $1::timestamptz, $1, n.{_NEW_COLUMNS.replace(", ", ", n.")} {_NEW}
+        ON CONFLICT (task_id) DO NOTHING RETURNING task_id
+        """,
+        tasks[0].created_at, *_new_columns(tasks, body_hashes),
+    )  # fmt: skip
+    return {row[0] for row in rows}
+
+
+async def insert_claimed_tasks(
+    conn: Connection, tasks: Sequence[Task], body_hashes: Sequence[bytes], *, lease: timedelta, provider: str
+) -> set[UUID]:
+    """Write new tasks that a worker of this process has from the start, and the journal of their first attempt; answers the ids that are new."""
+    rows = await conn.fetch(
+        f"""
+        WITH born AS (
+            INSERT INTO task (task_id, created_at, started_at, due_at, state, version, claim_no, {_NEW_COLUMNS})
+            SELECT n.task_id, $1::timestamptz, $1, least($1 + $15::interval, n.deadline_at), 'running', 2, 1, n.{_NEW_COLUMNS.replace(", ", ", n.")} {_NEW}
+            ON CONFLICT (task_id) DO NOTHING RETURNING task_id
+        ), remembered AS (
+            INSERT INTO history (task_id, version, at, from_state, to_state) SELECT task_id, 2, $1, 'queued', 'running' FROM born
+        ), journaled AS (
+            INSERT INTO attempt (task_id, attempt_no, claim_no, created_at, provider) SELECT task_id, 1, 1, $1, $16::text FROM born
+        )
+        SELECT task_id FROM born
+        """,
+        tasks[0].created_at, *_new_columns(tasks, body_hashes), lease, provider,
+    )  # fmt: skip
+    return {row[0] for row in rows}
+
+
+def _new_columns(tasks: Sequence[Task], body_hashes: Sequence[bytes]) -> tuple[Sequence[object], ...]:
+    return (
+        [task.task_id for task in tasks], [task.user_id for task in tasks], [task.work_id for task in tasks], [task.start_by for task in tasks],
+        [task.deadline_at for task in tasks], [task.price for task in tasks], [task.seed for task in tasks], [task.asked for task in tasks],
+        [task.kind for task in tasks], [task.scene_id for task in tasks], body_hashes, [pack_brief(task.brief) for task in tasks],
+        [pack_trace(task.trace) for task in tasks],
+    )  # fmt: skip
+
+
+async def list_known(conn: Connection, task_ids: Collection[UUID]) -> dict[UUID, Known]:
+    """Those of these tasks that exist."""
+    rows = await conn.fetch(f"SELECT {TASK}, body_hash FROM task WHERE task_id = ANY($1::uuid[])", list(task_ids))
+    return {row["task_id"]: Known(task_of(row), row["body_hash"]) for row in rows}
+
+
+async def count_waiting(conn: Connection, user_ids: Collection[UUID], *, created_after: datetime) -> dict[UUID, int]:
+    """Queued tasks per user. Nothing waits longer than its start deadline, so the owner's index is read from there on."""
+    rows = await conn.fetch(
+        "SELECT user_id, count(*) FROM task WHERE user_id = ANY($1::uuid[]) AND created_at > $2 AND state = 'queued' GROUP BY user_id",
+        list(user_ids), created_after,
+    )  # fmt: skip
+    return {row[0]: row[1] for row in rows}
+
+
+async def claim_tasks(conn: Connection, *, songs: bool, now: datetime, lease: timedelta, limit: int, provider: str | None) -> list[Claim]:
+    """Take the oldest tasks nobody has, fencing off whoever had them. With a provider, the first attempt of a fresh task is journaled too."""
+    rows = await conn.fetch(
+        f"""
+        WITH due AS MATERIALIZED (
+            SELECT task_id, state AS was FROM task
+            WHERE (kind = 'song') = $1 AND ended_at IS NULL AND due_at <= $2 AND deadline_at > $2 AND (state = 'running' OR start_by > $2)
+            ORDER BY due_at LIMIT $4 FOR UPDATE SKIP LOCKED
+        ), claimed AS (
+            UPDATE task SET state = 'running', claim_no = claim_no + 1, version = version + (due.was = 'queued')::integer,
+                            started_at = coalesce(started_at, $2), due_at = least($2::timestamptz + $3::interval, deadline_at)
+            FROM due WHERE task.task_id = due.task_id
+            RETURNING task.task_id, {_CLAIMED}, was
+        ), remembered AS (
+            INSERT INTO history (task_id, version, at, from_state, to_state)
+            SELECT task_id, version, $2, 'queued', 'running' FROM claimed WHERE was = 'queued'
+        ), journaled AS (
+            INSERT INTO attempt (task_id, attempt_no, claim_no, created_at, provider)
+            SELECT task_id, 1, 1, $2, $5 FROM claimed WHERE claim_no = 1 AND $5::text IS NOT NULL
+        )
+        SELECT task_id, {_CLAIMED} FROM claimed
+        """,
+        songs, now, lease, limit, provider,
+    )  # fmt: skip
+    return [_claim_of(*row) for row in rows]
+
+
+def _claim_of(*row: Any) -> Claim:
+    columns: list[Any] = [*row[:-2], unpack_brief(row[-2]), unpack_trace(row[-1])]
+    return Claim(*columns)
+
+
+async def renew_leases(conn: Connection, claims: Mapping[UUID, int], *, now: datetime, lease: timedelta) -> set[UUID]:
+    """A heartbeat for all claims of a worker; answers those it still has."""
+    rows = await conn.fetch(
+        """
+        WITH mine AS MATERIALIZED (
+            SELECT task.task_id FROM task JOIN unnest($1::uuid[], $2::integer[]) AS c (task_id, claim_no) USING (task_id)
+            WHERE task.task_id = ANY($1::uuid[]) AND task.claim_no = c.claim_no AND task.state = 'running' ORDER BY task.task_id FOR UPDATE OF task
+        )
+        UPDATE task SET due_at = least($3::timestamptz + $4::interval, deadline_at) FROM mine WHERE task.task_id = mine.task_id RETURNING task.task_id
+        """,
+        list(claims), list(claims.values()), now, lease,
+    )  # fmt: skip
+    return {row[0] for row in rows}
+
+
+async def give_back(conn: Connection, task_id: UUID, claim_no: int, due_at: datetime) -> bool:
+    """Let another claim it from then on; False when this claim has it no more."""
+    found = await conn.fetchval(
+        "UPDATE task SET due_at = least($3, deadline_at) WHERE task_id = $1 AND state = 'running' AND claim_no = $2 RETURNING true",
+        task_id, claim_no, due_at,
+    )  # fmt: skip
+    return found is not None
+
+
+async def finish_tasks(conn: Connection, ends: Sequence[EndRow], items: Sequence[ItemRow], *, now: datetime) -> dict[UUID, int]:
+    """End running tasks that their claim still has, save what arrived with the end and close their open attempts; answers the new versions.
+
+    Rows are locked in the order of their ids before anything is changed. Attempts that are `unknown` stay so.
+    """
+    rows = await conn.fetch(
+        f"""
+        WITH asked AS MATERIALIZED (
+            SELECT * FROM unnest($2::uuid[], $3::integer[], $4::text[], $5::smallint[], $6::jsonb[]) AS a (task_id, claim_no, state, delivered, outcome)
+        ), mine AS MATERIALIZED (
+            SELECT task_id FROM task WHERE task_id = ANY($2::uuid[]) AND state = 'running' ORDER BY task_id FOR UPDATE
+        ), ended AS (
+            UPDATE task SET state = asked.state, version = version + 1, ended_at = $1, delivered = asked.delivered, outcome = asked.outcome
+            FROM mine JOIN asked USING (task_id) WHERE task.task_id = mine.task_id AND task.state = 'running' AND task.claim_no = asked.claim_no
+            RETURNING task.task_id, task.version, task.state, task.kind, asked.outcome ->> 'reason' AS reason
+        ), remembered AS (
+            INSERT INTO history (task_id, version, at, from_state, to_state, reason)
+            SELECT task_id, version, $1, 'running', state, reason FROM ended
+        ), saved AS ({saved_items(7, only="JOIN ended ON ended.task_id = r.task_id")}
+        ), closed AS (
+            UPDATE attempt SET state = CASE ended.state WHEN 'completed' THEN 'succeeded' ELSE 'failed' END, ended_at = $1
+            FROM ended WHERE attempt.task_id = ended.task_id AND attempt.state IN ('submitting', 'submitted')
+        ), counted AS (
+            INSERT INTO tally (kind, state, amount) SELECT kind, state, count(*) FROM ended GROUP BY kind, state
+        )
+        SELECT task_id, version FROM ended
+        """,
+        now, [end.task_id for end in ends], [end.claim_no for end in ends], [end.state for end in ends], [end.delivered for end in ends],
+        [pack_outcome(end.outcome) for end in ends], *item_columns(items),
+    )  # fmt: skip
+    return {row[0]: row[1] for row in rows}
+
+
+async def lock_tasks(conn: Connection, task_ids: Collection[UUID]) -> dict[UUID, Task]:
+    """Lock these tasks in the order of their ids."""
+    rows = await conn.fetch(f"SELECT {TASK} FROM task WHERE task_id = ANY($1::uuid[]) ORDER BY task_id FOR UPDATE", list(task_ids))
+    return {row["task_id"]: task_of(row) for row in rows}
+
+
+async def lock_overdue(conn: Connection, *, now: datetime, limit: int) -> dict[UUID, Task]:
+    """Lock tasks whose time is up, past those somebody is changing right now. No lease outlives a deadline, so all of them are due."""
+    rows = await conn.fetch(
+        f"""
+        SELECT {TASK} FROM task
+        WHERE task_id IN (
+            SELECT task_id FROM task
+            WHERE (kind = 'song') IN (true, false) AND ended_at IS NULL AND due_at <= $1
+                AND (deadline_at <= $1 OR (state = 'queued' AND start_by <= $1)) LIMIT $2
+        )
+        ORDER BY task_id FOR UPDATE SKIP LOCKED
+        """,
+        now, limit,
+    )  # fmt: skip
+    return {row["task_id"]: task_of(row) for row in rows}
+
+
+async def save_ends(conn: Connection, ended: Sequence[tuple[Task, Task]], *, attempt_state: AttemptState) -> None:
+    """Save how locked tasks ended: (as they were, as they are now). Their open attempts end with them; those that are `unknown` stay so."""
+    befores, afters = [before for before, _ in ended], [after for _, after in ended]
+    saved = await conn.fetch(
+        """
+        WITH ended AS (
+            UPDATE task SET state = n.state, version = n.version, ended_at = n.ended_at, delivered = n.delivered, outcome = n.outcome
+            FROM unnest($1::uuid[], $2::text[], $3::text[], $4::integer[], $5::timestamptz[], $6::smallint[], $7::jsonb[])
+                 AS n (task_id, was, state, version, ended_at, delivered, outcome)
+            WHERE task.task_id = n.task_id AND task.state = n.was AND task.version = n.version - 1
+            RETURNING task.task_id, task.version, n.was, task.state, task.ended_at, task.kind, task.outcome
+        ), remembered AS (
+            INSERT INTO history (task_id, version, at, from_state, to_state, reason)
+            SELECT task_id, version, ended_at, was, state, coalesce(outcome ->> 'reason', outcome ->> 'by') FROM ended
+        ), closed AS (
+            UPDATE attempt SET state = $8, ended_at = ended.ended_at
+            FROM ended WHERE attempt.task_id = ended.task_id AND attempt.state IN ('submitting', 'submitted')
+        ), counted AS (
+            INSERT INTO tally (kind, state, amount) SELECT kind, state, count(*) FROM ended GROUP BY kind, state
+        )
+        SELECT task_id FROM ended
+        """,
+        [task.task_id for task in afters], [task.state for task in befores], [task.state for task in afters], [task.version for task in afters],
+        [task.ended_at for task in afters], [task.delivered for task in afters], [pack_outcome(task.outcome or Outcome()) for task in afters], attempt_state,
+    )  # fmt: skip
+    if len(saved) != len(afters):
+        raise RuntimeError("a locked task changed under its lock")
+
+
+async def list_views(conn: Connection, task_ids: Collection[UUID]) -> dict[UUID, View]:
+    """Tasks with what they delivered so far, in one statement."""
+    rows = await conn.fetch(
+        f"""
+        SELECT {TASK}, (
+            SELECT jsonb_agg(jsonb_build_array(index, key, size_bytes, content_type, width, height, duration_seconds, cover_key) ORDER BY index)
+            FROM item WHERE item.task_id = task.task_id AND item.state = 'delivered'
+        ) AS items
+        FROM task WHERE task_id = ANY($1::uuid[])
+        """,
+        list(task_ids),
+    )
+    return {row["task_id"]: View(task_of(row), tuple(item_of(item) for item in row["items"] or ())) for row in rows}
+
+
+async def list_owner_tasks(conn: Connection, user_id: UUID, *, kinds: Sequence[Kind], states: Sequence[str], limit: int, offset: int) -> list[Task]:
+    """A page of one owner's tasks, newest first."""
+    rows = await conn.fetch(
+        f"""
+        SELECT {TASK} FROM task WHERE user_id = $1 AND kind = ANY($2::text[]) AND state = ANY($3::text[])
+        ORDER BY created_at DESC, task_id DESC LIMIT $4 OFFSET $5
+        """,
+        user_id, list(kinds), list(states), limit, offset,
+    )  # fmt: skip
+    return [task_of(row) for row in rows]
+
+
+async def count_owner_tasks(conn: Connection, user_id: UUID, *, kinds: Sequence[Kind], states: Sequence[str]) -> int:
+    """How many such tasks one owner has."""
+    total: int = await conn.fetchval(
+        "SELECT count(*) FROM task WHERE user_id = $1 AND kind = ANY($2::text[]) AND state = ANY($3::text[])", user_id, list(kinds), list(states)
+    )
+    return total
+
+
+async def list_standings(conn: Connection, task_ids: Collection[UUID]) -> list[Standing]:
+    """How these tasks stand; unknown ones are left out."""
+    rows = await conn.fetch(
+        """
+        SELECT task_id, state,
+            CASE WHEN ended_at IS NULL THEN (SELECT count(*) FROM item WHERE item.task_id = task.task_id AND item.state = 'delivered') ELSE delivered END,
+            asked, deadline_at
+        FROM task WHERE task_id = ANY($1::uuid[])
+        """,
+        list(task_ids),
+    )
+    return [Standing(*row) for row in rows]
+
+
+async def count_open(conn: Connection) -> dict[Kind, tuple[int, int, int]]:
+    """Per kind: tasks that wait for their start, that run, and that wait for a repeated attempt."""
+    rows = await conn.fetch(
+        """
+        SELECT kind, count(*) FILTER (WHERE state = 'queued'), count(*) FILTER (WHERE state = 'running' AND NOT rests), count(*) FILTER (WHERE rests)
+        FROM (
+            SELECT kind, state, state = 'running' AND EXISTS (SELECT FROM attempt WHERE attempt.task_id = task.task_id)
+                AND NOT EXISTS (SELECT FROM attempt WHERE attempt.task_id = task.task_id AND attempt.state IN ('submitting', 'submitted')) AS rests
+            FROM task WHERE ended_at IS NULL
+        ) AS open
+        GROUP BY kind
+        """
+    )
+    return {row[0]: (row[1], row[2], row[3]) for row in rows}

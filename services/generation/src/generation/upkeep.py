@@ -1,0 +1,37 @@
+"""The loops that repair: tasks whose time is up are ended, tallies are kept few. Expired leases need no loop: claiming finds them."""
+
+from common.db import Database
+from common.log import get_logger
+from generation import commands
+from generation.deps import Workers
+from generation.settings import GenerationSettings
+
+log = get_logger()
+
+TALLIES_MIN = 200
+
+
+class Upkeep:
+    """Sweeps, each one batch at a time until nothing is left."""
+
+    def __init__(self, db: Database, workers: Workers, settings: GenerationSettings) -> None:
+        self._db = db
+        self._workers = workers
+        self._settings = settings
+
+    async def sweep(self) -> None:
+        """End overdue tasks, then fold tallies."""
+        limit = self._settings.upkeep_batch_max
+        while await self._end_overdue(limit) >= limit:
+            pass
+        async with self._db.transaction() as tx:
+            await commands.fold_tallies(tx, rows_min=TALLIES_MIN)
+
+    async def _end_overdue(self, limit: int) -> int:
+        async with self._db.transaction() as tx:
+            ended = await commands.end_overdue_tasks(tx, limit=limit)
+        for task in ended:
+            log.warning("task.overdue", task_id=str(task.task_id), state=task.state, delivered=task.delivered, kind=task.kind)
+        if ended:
+            self._workers.drop([task.task_id for task in ended])
+        return len(ended)

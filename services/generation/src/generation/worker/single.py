@@ -1,0 +1,133 @@
+"""A worker for engines that take their time: a few tasks at once, each with its lease renewed while it is made."""
+
+import asyncio
+import random
+from collections.abc import Sequence
+from datetime import timedelta
+from uuid import UUID
+
+from common.errors import Unavailable
+from common.log import get_logger
+from generation import commands
+from generation.bell import Bell
+from generation.domain import Claim
+from generation.store import tasks
+from generation.worker.making import Making
+from generation.worker.studio import Studio, patiently
+
+log = get_logger()
+
+DRAIN_SHARE = 0.8
+"""Of the time a loop has for its end, what running work gets to finish; the rest is for giving leases back."""
+
+
+class SingleWorker:
+    """Makes pictures, or songs. `slots` items are made at once, and as many tasks are held."""
+
+    def __init__(self, studio: Studio, *, songs: bool, slots: int) -> None:
+        self._studio = studio
+        self._songs = songs
+        self._slots = slots
+        self._semaphore = asyncio.Semaphore(slots)
+        self._bell = Bell()
+        self._claims: dict[UUID, Claim] = {}
+        self._running: dict[UUID, asyncio.Task[None]] = {}
+        self._dropped: set[UUID] = set()
+        self._is_draining = False
+
+    def wake(self) -> None:
+        """There may be something to claim."""
+        self._bell.ring()
+
+    def drop(self, task_ids: Sequence[UUID]) -> None:
+        """Stop making these tasks: they have ended, or another claim has them."""
+        for task_id in task_ids:
+            running = self._running.get(task_id)
+            if running is not None and task_id not in self._dropped:
+                self._dropped.add(task_id)
+                running.cancel()
+
+    async def run(self, draining: asyncio.Event) -> None:
+        """Claim and make until draining; then finish what is nearly done and give the other leases back."""
+        async with asyncio.TaskGroup() as group, self._bell.rings_on(draining):
+            beating = group.create_task(self._beat(), name="heartbeat")
+            try:
+                while not draining.is_set():
+                    more = await self._claim(group)
+                    await self._bell.wait(None if more else self._studio.settings.idle_poll_seconds)
+                await self._drain()
+            finally:
+                beating.cancel()
+
+    async def _claim(self, group: asyncio.TaskGroup) -> bool:
+        """Fill the free slots; True when there may be more than fits, so that only a free slot is worth waking for."""
+        room = self._slots - len(self._running)
+        if room <= 0:
+            return True
+        studio = self._studio
+        try:
+            async with studio.db.read() as conn:
+                claims = await commands.claim_tasks(conn, songs=self._songs, now=studio.now(), lease=studio.settings.lease, limit=room)
+        except Unavailable as error:
+            log.warning("claim.waits", cause=str(error))
+            return False
+        for claim in claims:
+            self._claims[claim.task_id] = claim
+            self._running[claim.task_id] = group.create_task(self._see_through(claim), name=f"task {claim.task_id}")
+            log.info("task.claimed", task_id=str(claim.task_id), claim_no=claim.claim_no, kind=claim.kind)
+        return len(claims) == room
+
+    async def _see_through(self, claim: Claim) -> None:
+        making = Making(self._studio, claim, self._semaphore, has_past=claim.claim_no > 1, is_draining=lambda: self._is_draining)
+        try:
+            await making.see_through()
+        except asyncio.CancelledError:
+            if claim.task_id not in self._dropped:
+                raise
+            log.info("task.dropped", task_id=str(claim.task_id))
+            await making.call_off()
+        except Exception as fault:
+            log.error("task.faulted", task_id=str(claim.task_id), exc_info=fault)
+            await self._give_back([claim], after_seconds=self._studio.settings.back_off_seconds * (1 + random.random()))
+        finally:
+            del self._running[claim.task_id], self._claims[claim.task_id]
+            self._dropped.discard(claim.task_id)
+            self._studio.progress.forget(claim)
+            self._bell.ring()
+
+    async def _beat(self) -> None:
+        """Renew all leases at once; drop what is ours no more."""
+        settings = self._studio.settings
+        while True:
+            await asyncio.sleep(settings.heartbeat_seconds)
+            if not self._claims:
+                continue
+            mine = {task_id: claim.claim_no for task_id, claim in self._claims.items()}
+            try:
+                async with self._studio.db.read() as conn:
+                    kept = await tasks.renew_leases(conn, mine, now=self._studio.now(), lease=settings.lease)
+            except Unavailable as error:
+                log.warning("heartbeat.waits", cause=str(error))
+                continue
+            self.drop([task_id for task_id in mine if task_id not in kept])
+
+    async def _drain(self) -> None:
+        self._is_draining = True
+        running = list(self._running.values())
+        if running:
+            await asyncio.wait(running, timeout=self._studio.settings.record_seconds * DRAIN_SHARE)
+        left = list(self._claims.values())
+        for task in list(self._running.values()):
+            task.cancel()
+        if left:
+            await self._give_back(left)
+
+    async def _give_back(self, claims: Sequence[Claim], *, after_seconds: float = 0) -> None:
+        due_at = self._studio.now() + timedelta(seconds=after_seconds)
+
+        async def give_back() -> None:
+            async with self._studio.db.read() as conn:
+                for claim in claims:
+                    await commands.give_back(conn, claim, due_at)
+
+        await patiently(give_back)

@@ -1,0 +1,112 @@
+"""What workers work with, and what all of them do: keep results, save, end."""
+
+import asyncio
+import hashlib
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol, TypeVar
+from uuid import UUID
+
+from common.db import Database
+from common.errors import Unavailable
+from common.events import Item
+from common.ids import derived_id
+from common.lane import Lane
+from common.objects import ObjectStore
+from generation import commands
+from generation.domain import Arrival, Claim, Finish, Finished, Stale
+from generation.progress import Progress
+from generation.providers.base import Attempt, Description, Provider, Result
+from generation.results import Checker
+from generation.settings import GenerationSettings
+
+T = TypeVar("T")
+
+_EXTENSIONS: Mapping[str, str] = {
+    "image/webp": "webp", "image/jpeg": "jpg", "image/png": "png", "audio/ogg": "ogg", "audio/mpeg": "mp3", "audio/wav": "wav",
+}  # fmt: skip
+_PAUSE_SECONDS_MAX = 2.0
+
+
+class Vision(Protocol):
+    """Says what is on a photo."""
+
+    async def describe(self, photo: bytes) -> Description:
+        """Raises Refused for a photo it cannot read, NotSent when it cannot be asked now."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Studio:
+    """The provider and everything around it."""
+
+    settings: GenerationSettings
+    db: Database
+    objects: ObjectStore
+    provider: Provider
+    vision: Vision | None
+    checker: Checker
+    progress: Progress
+    finish: Lane[Finish, Finished | Stale]
+    arrive: Lane[Arrival, bool]
+    repeatable: frozenset[str] = frozenset()
+    """Names of engines whose open attempts may simply be run again, also after the settings changed the engine."""
+
+    def now(self) -> datetime:
+        """The database's moment."""
+        return self.db.clock.now()
+
+    async def keep(self, claim: Claim, result: Result) -> Item:
+        """Check a result and store it under our key. Raises InvalidOutput."""
+        return await self.keep_under(f"results/{claim.task_id}", claim, result, named=f"{result.index}-")
+
+    async def keep_under(self, folder: str, claim: Claim, result: Result, *, named: str) -> Item:
+        """Check a result and store it in this folder. Raises InvalidOutput, NotSent."""
+        sha256 = hashlib.sha256(result.body).hexdigest()
+        found = await self.checker.check(result.body, result.content_type, kind=claim.kind, sha256=sha256)
+        key = f"{folder}/{named}{sha256}.{_EXTENSIONS[result.content_type]}"
+        await self.objects.put(key, result.body, result.content_type)
+        return Item(
+            index=result.index, key=key, sha256=sha256, size_bytes=len(result.body), content_type=result.content_type, width=found.width, height=found.height,
+            duration_seconds=found.duration_seconds, cover_key=await self._keep_cover(folder, result.cover) if result.cover else None,
+        )  # fmt: skip
+
+    async def _keep_cover(self, folder: str, cover: bytes) -> str:
+        sha256 = hashlib.sha256(cover).hexdigest()
+        await self.checker.check(cover, "image/webp", kind="photography", sha256=sha256)
+        key = f"{folder}/cover-{sha256}.webp"
+        await self.objects.put(key, cover, "image/webp")
+        return key
+
+    async def end_if_overdue(self, task_id: UUID) -> None:
+        """Its worker saw the deadline pass."""
+
+        async def end() -> None:
+            async with self.db.transaction() as tx:
+                await commands.end_tasks_if_overdue(tx, [task_id])
+
+        await patiently(end)
+
+
+async def patiently(work: Callable[[], Awaitable[T]]) -> T:
+    """Again and again while the database is away, because what was made must not be lost; only for work that is safe to repeat."""
+    pause = 0.1
+    while True:
+        try:
+            return await work()
+        except Unavailable:
+            await asyncio.sleep(pause * (0.5 + random.random()))
+            pause = min(pause * 2, _PAUSE_SECONDS_MAX)
+
+
+def provider_attempt(claim: Claim, attempt_no: int, indexes: tuple[int, ...], *, provider_id: str | None = None) -> Attempt:
+    """What the provider is told, but for the photos."""
+    brief = claim.brief
+    return Attempt(
+        # The first attempt goes by its task's id, which is as unique and costs nothing.
+        attempt_id=claim.task_id if attempt_no == 1 else derived_id("attempt", claim.task_id, attempt_no),
+        task_id=claim.task_id, kind=claim.kind, items=indexes, photos=(), scene=claim.scene_id, seed=claim.seed, prompt=brief.prompt, title=brief.title,
+        tags=brief.tags, negative_tags=brief.negative_tags, instrumental=brief.instrumental, parameters=brief.parameters, provider_id=provider_id,
+    )  # fmt: skip
