@@ -1,5 +1,6 @@
 """One JSON line per event: structlog onto bytes, with service, request and trace of whoever logs; secrets never get through."""
 
+import json
 import logging
 import re
 import sys
@@ -112,7 +113,12 @@ def _hide_match(match: re.Match[str]) -> str:
 
 
 def _to_bytes(event: Any, **_options: Any) -> bytes:
-    return orjson.dumps(event, default=_plain, option=orjson.OPT_NON_STR_KEYS)
+    try:
+        return orjson.dumps(event, default=_plain, option=orjson.OPT_NON_STR_KEYS)
+    except (TypeError, RecursionError):
+        # A number beyond 64 bits, text that is no Unicode: whatever it is, a line must not be lost to it.
+        plain = {str(name): value if isinstance(value, (bool, float)) else str(value) for name, value in event.items()}
+        return json.dumps(plain, ensure_ascii=False).encode(errors="replace")
 
 
 def _plain(value: Any) -> Any:

@@ -74,8 +74,8 @@ def _to_json(body: Mapping[str, Any]) -> bytes:
     try:
         return orjson.dumps(body, default=str)
     except TypeError:
-        # A name that the caller sent may hold what is no Unicode; the standard library escapes it.
-        return json.dumps(body, default=str).encode()
+        # A name that the caller sent may hold what is no Unicode; it becomes a question mark.
+        return json.dumps(body, default=str, ensure_ascii=False).encode(errors="replace")
 
 
 def _fields(errors: tuple[FieldError, ...]) -> list[dict[str, str]]:

@@ -74,7 +74,7 @@ def document_of(routes: Sequence[Route], *, name: str, title: str) -> bytes:
         },
     }
     checked = OpenAPI.model_validate(document)
-    return orjson.dumps(checked.model_dump(by_alias=True, exclude_none=True, mode="json"))
+    return orjson.dumps(checked.model_dump(by_alias=True, exclude_unset=True, mode="json"))
 
 
 def _schemas(routes: Sequence[Route]) -> tuple[Mapping[tuple[type[BaseModel], str], dict[str, Any]], dict[str, Any]]:
