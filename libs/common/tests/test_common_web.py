@@ -16,7 +16,7 @@ from common.errors import AccountDisabled, Conflict, InsufficientCredits, Overlo
 from common.metrics import Metrics
 from common.testing.doors import Door, Passes, open_door
 from common.trace import current_trace
-from common.web import Answer, Model, Moment, Request, Route, build_application
+from common.web import Answer, Model, Moment, Request, Route, WebRunner, build_application
 from common.web.photo import Ok, Page, PageQuery
 from common.web.song import SongPage, SongPageQuery
 
@@ -425,6 +425,20 @@ async def test_many_requests_on_one_connection_are_answered_in_order(door: Door)
     last = b"GET /works?page=21 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
     answer = await door.send_raw(b"".join(one % page for page in range(1, 21)) + last)
     assert [b'"page":%d,' % page in part for page, part in enumerate(answer.split(b"HTTP/1.1 200")[1:], 1)] == [True] * 21
+
+
+async def test_a_draining_edge_asks_its_clients_to_connect_anew() -> None:
+    runner = WebRunner(build_application([Route("GET", "/v1/who", who, auth="none")], Seen(), name="works"))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    reader, writer = await asyncio.open_connection("127.0.0.1", runner.addresses[0][1])
+    writer.write(b"GET /v1/who HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert b"Connection:" not in await reader.readuntil(b"}")
+    runner.begin_drain()
+    writer.write(b"GET /v1/who HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert b"Connection: close\r\n" in await reader.read()
+    writer.close()
+    await runner.cleanup()
 
 
 def test_routes_that_ask_who_is_there_need_an_authenticator() -> None:

@@ -114,7 +114,7 @@ class Service:
                 return False
         return True
 
-    def _runners(self) -> tuple[web.AppRunner, web.AppRunner]:
+    def _runners(self) -> tuple[WebRunner, web.AppRunner]:
         application = build_application(self.routes, self.deps, name=self.name, authenticator=self.authenticator, metrics=self.metrics)
         runner = WebRunner(application, shutdown_timeout=self.settings.http_drain_seconds)
         admin = build_admin(metrics=self.metrics, alive=self.is_alive, ready=self.check_ready)
@@ -138,10 +138,11 @@ class Service:
             loops.append(BroadcastConsumer(self.subscriptions, bus=self.bus, deps=self.deps, limits=self.consumer_limits).run)
         return loops
 
-    async def _drain(self, draining: asyncio.Event, loops: Sequence["asyncio.Task[None]"], runner: web.AppRunner, listener: asyncio.Server | None) -> None:
+    async def _drain(self, draining: asyncio.Event, loops: Sequence["asyncio.Task[None]"], runner: WebRunner, listener: asyncio.Server | None) -> None:
         """Not ready; sockets told; records in hand finished; leases back; requests answered; facts told; in this order."""
         self.ready = False
         log.info("service.draining")
+        runner.begin_drain()
         await asyncio.sleep(self.settings.not_ready_seconds)
         if listener is not None:
             listener.close()

@@ -45,6 +45,7 @@ _PROBE_HEADERS = tuple(istr(name) for name in ("X-Request-Id", "traceparent", "A
 _X_REQUEST_ID, _X_TRACEPARENT, _AUTHORIZATION, _SESSION, _CONTENT_TYPE = _PROBE_HEADERS
 _SWEEP_SECONDS = 0.2
 _CLIENT_GONE = 499
+_SOCKET_OPENED = 101
 _PATH_SHOWN_MAX = 500
 
 _BY_STATUS: Mapping[int, type[ServiceError]] = {
@@ -196,7 +197,8 @@ class _Edge:
                     _log_line(http, route.path, response.status, monotonic() - started, refusal, fault)
                     raise ConnectionResetError("the answer had begun already")
             seconds = monotonic() - started
-            requests.add(http.method, route.path, response.status, seconds)
+            if response.status != _SOCKET_OPENED:
+                requests.add(http.method, route.path, response.status, seconds)
             if fault is not None or response.status >= 500 or self._logs_all:
                 _log_line(http, route.path, response.status, seconds, refusal, fault)
             return response

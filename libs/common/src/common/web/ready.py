@@ -41,7 +41,7 @@ class ReadyResponse(web.StreamResponse):
         if transport is None or transport.is_closing():
             raise ClientConnectionResetError("the client has gone")
         if self._keep_alive is None:
-            self._keep_alive = request.keep_alive
+            self._keep_alive = request.keep_alive and not getattr(protocol._manager, "draining", False)
         body = self._ready_body or b""
         data = self._head(request, len(body)).encode()
         if body and request.method != "HEAD":

@@ -7,6 +7,7 @@ from typing import Any
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
 from aiohttp.web_protocol import RequestHandler
 from multidict import istr
 from uuid_utils import uuid7
@@ -102,6 +103,8 @@ _EXPECT = istr("Expect")
 
 
 class _Server(web.Server):
+    draining = False
+
     def __call__(self) -> RequestHandler:
         return Connection(self, loop=self._loop, **self._kwargs)
 
@@ -145,8 +148,15 @@ class WebRunner(web.AppRunner):
         self._watch: asyncio.Task[None] | None = None
 
     async def setup(self) -> None:
+        if HttpRequestParser is HttpRequestParserPy:
+            raise RuntimeError("aiohttp runs without its compiled parser: the lenient one in Python is not for the open network")
         await super().setup()
         self._watch = asyncio.get_running_loop().create_task(self._watch_clients(), name="slow clients")
+
+    def begin_drain(self) -> None:
+        """From now on every answer asks its client to connect anew, so that the connections are empty when they are closed."""
+        if isinstance(self.server, _Server):
+            self.server.draining = True
 
     async def cleanup(self) -> None:
         if self._watch is not None:
