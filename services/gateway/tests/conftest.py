@@ -61,7 +61,7 @@ def open_door() -> OpenDoor:
 
     @asynccontextmanager
     async def opened(urls: str | dict[str, list[str]], *, careful_only: bool = False, **given: float) -> AsyncIterator[Door]:
-        addresses = dict.fromkeys(UPSTREAMS, [urls]) if isinstance(urls, str) else urls
+        addresses = {name: [urls] for name in UPSTREAMS} if isinstance(urls, str) else urls
         env = {
             "DARKROOM_OBJECTS_URL": "file:///tmp", "DARKROOM_FILES_SECRET": secrets.token_hex(32), "DARKROOM_SERVICE_JWKS_PATH": "/dev/null",
             "GATEWAY_KEY_PATH": "/dev/null", **{f"{name.upper()}_URL": ",".join(found) for name, found in addresses.items()},

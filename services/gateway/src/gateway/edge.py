@@ -30,8 +30,7 @@ class Name(IntEnum):
     IDEMPOTENCY_KEY = 8
     REQUEST_ID = 9
     TRACEPARENT = 10
-    LANGUAGE = 11
-    INVALID = 12
+    INVALID = 11
 
 
 _NAMES: dict[bytes, Name] = {
@@ -47,7 +46,6 @@ _NAMES: dict[bytes, Name] = {
     b"idempotency-key": Name.IDEMPOTENCY_KEY,
     b"x-request-id": Name.REQUEST_ID,
     b"traceparent": Name.TRACEPARENT,
-    b"accept-language": Name.LANGUAGE,
     b"keep-alive": Name.DROPPED,
     b"proxy-connection": Name.DROPPED,
     b"proxy-authorization": Name.DROPPED,
@@ -65,7 +63,7 @@ _DROPPED_FAMILIES = (b"x-forwarded-", b"x-internal-", b"x-user-", b"x-original-"
 
 NOT_RELAYED = frozenset(
     {
-        b"connection", b"keep-alive", b"proxy-connection", b"server", b"te", b"trailer", b"transfer-encoding", b"upgrade", b"x-request-id",
+        b"connection", b"keep-alive", b"proxy-connection", b"proxy-authenticate", b"server", b"te", b"trailer", b"upgrade",
         b"access-control-allow-origin",
     }
 )

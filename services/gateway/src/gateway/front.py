@@ -10,14 +10,17 @@ from collections.abc import Callable, Mapping
 from common.errors import InvalidParameter, Overloaded, ServiceError, Unavailable
 from common.metrics import RequestTimes
 from gateway import edge
-from gateway.heads import Asked, HeadReader
+from gateway.heads import Asked, Headers, HeadReader
 from gateway.lines import Line, Pool
-from gateway.refusals import refusal
+from gateway.refusals import OWN_HEADERS, refusal
 from gateway.routes import RouteTable
 from gateway.tunnel import Tunnel
 from gateway.upstreams import Address, Replicas
 
 PIPELINED_BYTES_MAX = 256 * 1024
+
+_OWN_LINES = b"".join(f"\r\n{name}: {value}".encode() for name, value in OWN_HEADERS.items())
+_METHOD_NAMES = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")}
 
 
 class Hall:
@@ -64,8 +67,8 @@ class Front(asyncio.Protocol):
     """A client's connection while it asks plain things."""
 
     __slots__ = (
-        "_addresses", "_asked", "_begun", "_body_at", "_buffer", "_busy", "_closing", "_hall", "_line", "_reading", "_reading_paused", "_request", "_retries",
-        "_started_at", "_status", "_transport", "_writing_paused", "deadline", "expects_no_body", "gone", "upgrades",
+        "_addresses", "_asked", "_begun", "_body_at", "_buffer", "_busy", "_closing", "_hall", "_headers", "_line", "_reading", "_reading_paused",
+        "_request", "_retries", "_started_at", "_status", "_transport", "_writing_paused", "deadline", "expects_no_body", "gone", "upgrades",
     )
 
     def __init__(self, hall: Hall) -> None:
@@ -80,6 +83,7 @@ class Front(asyncio.Protocol):
         self._writing_paused = False
         self._closing = False
         self._line: Line | None = None
+        self._headers: Headers | None = None
         self._addresses: list[Address] = []
         self._request = b""
         self._retries = 0
@@ -147,11 +151,12 @@ class Front(asyncio.Protocol):
             if end < 0:
                 self._await_head()
                 return False
-            asked = hall.reader.read(buffer[:end])
+            asked = hall.reader.read(buffer[:end], self._headers)
             if asked is None:
                 self._hand_over()
                 return False
             self._asked = asked
+            self._headers = asked.headers
             self._body_at = end + 4
             self._started_at = hall.now()
         whole = self._body_at + asked.length
@@ -190,7 +195,7 @@ class Front(asyncio.Protocol):
     def _send(self, asked: Asked) -> None:
         route = asked.route
         assert route is not None
-        self.expects_no_body = asked.method == "HEAD"
+        self.expects_no_body = asked.method == b"HEAD"
         self.upgrades = asked.upgrades
         self.deadline = self._started_at + route.deadline_seconds
         self._retries = 1 if asked.repeatable else 0
@@ -237,21 +242,21 @@ class Front(asyncio.Protocol):
 
     # answering
 
-    def answer_begun(self, status_line: bytes, status: int, headers: list[bytes], first: bytes, *, until_end: bool) -> None:
-        """The head of the answer, and what of its body came with it."""
+    def answer_begun(self, status: int, head: bytes, first: bytes, *, until_end: bool) -> None:
+        """The head of the answer (without the empty line), and what of its body came with it."""
         asked = self._asked
         assert asked is not None
         self._begun = True
         self._status = status
         self._request = b""
         self.deadline = self._hall.now() + self._hall.progress_seconds
+        own = _OWN_LINES
+        if b"X-Request-Id:" not in head:
+            own += b"\r\nX-Request-Id: " + asked.request_id
         if until_end or asked.close or self._hall.draining:
             self._closing = True
-            headers.append(b"Connection: close")
-        self._transport.write(
-            b"HTTP/1.1%b\r\n%b\r\nX-Request-Id: %b\r\nAccess-Control-Allow-Origin: *\r\n\r\n%b"
-            % (status_line[8:], b"\r\n".join(headers), asked.request_id.encode(), first)
-        )
+            own += b"\r\nConnection: close"
+        self._transport.write(b"%b%b\r\n\r\n%b" % (head, own, first))
         if self._writing_paused and self._line is not None:
             self._line.pause()
 
@@ -265,7 +270,7 @@ class Front(asyncio.Protocol):
         self._line = None
         self._finish()
 
-    def upgraded(self, line: Line, head: list[bytes], rest: bytes) -> None:
+    def upgraded(self, line: Line, head: bytes, rest: bytes) -> None:
         """The service took the websocket: from here on bytes pass both ways."""
         hall, asked = self._hall, self._asked
         assert asked is not None
@@ -274,7 +279,7 @@ class Front(asyncio.Protocol):
         self._closing = True
         hall.fronts.discard(self)
         line.leave()
-        self._transport.write(b"\r\n".join([*head, b"Connection: Upgrade", b"Upgrade: websocket", b"X-Request-Id: " + asked.request_id.encode(), b"", b""]))
+        self._transport.write(b"%b\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nX-Request-Id: %b\r\n\r\n" % (head, asked.request_id))
         tunnel = Tunnel(self._transport, line.transport, closed=hall.tunnels.discard)
         hall.tunnels.add(tunnel)
         tunnel.join(to_client=rest, to_service=self._buffer)
@@ -289,10 +294,10 @@ class Front(asyncio.Protocol):
     def _write_refusal(self, error: ServiceError, *, path: str, close: bool) -> int:
         asked = self._asked
         answer = refusal(
-            error, path=path, request_id=asked.request_id if asked else edge.new_trace()[0],
-            accept_language=asked.header(b"accept-language") if asked else None, accept=asked.header(b"accept") if asked else None,
+            error, path=path, request_id=asked.request_id.decode() if asked else edge.new_trace()[0],
+            accept_language=asked.headers.value_of(b"accept-language") if asked else None, accept=asked.headers.value_of(b"accept") if asked else None,
         )
-        self._transport.write(answer.to_bytes(head_only=asked is not None and asked.method == "HEAD", close=close))
+        self._transport.write(answer.to_bytes(head_only=asked is not None and asked.method == b"HEAD", close=close))
         if close:
             self._closing = True
             self._transport.close()
@@ -317,7 +322,7 @@ class Front(asyncio.Protocol):
     def _count(self, status: int) -> None:
         asked = self._asked
         if asked is not None:
-            self._hall.times.add(asked.method, asked.route.path if asked.route else "*", status, self._hall.now() - self._started_at)
+            self._hall.times.add(_METHOD_NAMES[asked.method], asked.route.path if asked.route else "*", status, self._hall.now() - self._started_at)
 
     # ends
 

@@ -1,10 +1,7 @@
 """Who gets in: the checks both paths make before any service is asked."""
 
-from typing import NamedTuple
-
 from common.errors import MethodNotAllowed, NotFound, PayloadTooLarge, Unauthorized
-from gateway import edge
-from gateway.routes import Route, RouteTable
+from gateway.routes import Route
 
 
 class WrongMethod(MethodNotAllowed):
@@ -15,18 +12,12 @@ class WrongMethod(MethodNotAllowed):
         self.allow = ", ".join(route.methods)
 
 
-class Admitted(NamedTuple):
-    """A request that may be sent on: to whom, and under which spelling."""
+def check(route: Route | None, method: str, *, length: int, has_token: bool) -> Route:
+    """The route, if the request may be sent on. `length` is 0 where nobody knows it yet.
 
-    route: Route
-    target: str
-
-
-def admit(table: RouteTable, method: str, target: str, *, length: int, has_token: bool) -> Admitted:
-    """Raises NotFound, WrongMethod, Unauthorized or PayloadTooLarge; `length` is 0 where nobody knows it yet."""
-    spelled = edge.canonical(target)
-    route = table.find(spelled[0]) if spelled is not None else None
-    if spelled is None or route is None:
+    Raises NotFound, WrongMethod, Unauthorized or PayloadTooLarge.
+    """
+    if route is None:
         raise NotFound()
     if method not in route.methods:
         raise WrongMethod(route)
@@ -34,4 +25,4 @@ def admit(table: RouteTable, method: str, target: str, *, length: int, has_token
         raise Unauthorized()
     if length > route.body_bytes_max:
         raise PayloadTooLarge()
-    return Admitted(route, spelled[0] + spelled[1])
+    return route

@@ -1,48 +1,91 @@
 """Reads the head of a small, plain request, strictly: what is not exactly in this grammar is for the careful reader."""
 
+import itertools
 import re
+import secrets
 
 from common.errors import ServiceError
 from gateway import edge
 from gateway.edge import Name
-from gateway.gate import admit
+from gateway.gate import check
 from gateway.routes import HEALTH, Route, RouteTable
 
 _LEARNED_MAX = 4096
-_METHODS = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")}
-_CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-_DIGITS = re.compile(rb"[0-9]{1,6}")
+# Paths without escapes and without segments that begin with a dot have one spelling only.
+_FIRST_LINE = re.compile(rb"(GET|HEAD|POST|PUT|PATCH|DELETE) ((?:/[A-Za-z0-9_~:@!$&'()*+,=-][A-Za-z0-9._~:@!$&'()*+,=-]*)+)(\?[!\"$-~]*)? HTTP/1\.1")
+_DIGITS_MAX = 6
+_READS = frozenset({b"GET", b"HEAD"})
 
-_PASSES, _DROPPED, _HOST, _LENGTH, _CONNECTION, _UPGRADE = Name.PASSES, Name.DROPPED, Name.HOST, Name.CONTENT_LENGTH, Name.CONNECTION, Name.UPGRADE
-_TOKEN, _KEY, _REQUEST_ID, _TRACEPARENT = Name.TOKEN, Name.IDEMPOTENCY_KEY, Name.REQUEST_ID, Name.TRACEPARENT
-_FRAMING, _INVALID = Name.FRAMING, Name.INVALID
+# Bits, because the loop over the headers is the gateway's hottest: what passes is 0, what is only noted is below _ACTED_ON.
+_TOKEN, _KEY, _HOST, _ACTED_ON, _LENGTH, _CONNECTION, _UPGRADE, _REQUEST_ID, _TRACEPARENT, _DROPPED, _CAREFUL = (1 << bit for bit in range(11))
+_BITS = {
+    Name.PASSES: 0, Name.TOKEN: _TOKEN, Name.IDEMPOTENCY_KEY: _KEY, Name.HOST: _HOST, Name.CONTENT_LENGTH: _LENGTH, Name.CONNECTION: _CONNECTION,
+    Name.UPGRADE: _UPGRADE, Name.REQUEST_ID: _REQUEST_ID, Name.TRACEPARENT: _TRACEPARENT, Name.DROPPED: _DROPPED, Name.FRAMING: _CAREFUL,
+    Name.INVALID: _CAREFUL,
+}  # fmt: skip
+_PRINTABLE = bytes((9, *range(32, 127), *range(128, 256)))
+
+
+class Headers:
+    """What the headers of a request say, and which of them are sent on."""
+
+    __slots__ = ("block", "connection", "kept", "length", "request_id", "seen")
+
+    def __init__(self, block: bytes) -> None:
+        self.block = block
+        self.kept = block
+        self.seen = 0
+        self.length = 0
+        self.connection = b""
+        self.request_id = b""
+
+    def value_of(self, name: bytes) -> str | None:
+        """A header's value, for the rare answer that depends on one."""
+        for line in self.block.split(b"\r\n"):
+            found, _, value = line.partition(b":")
+            if found.lower() == name:
+                return value.strip().decode("latin-1")
+        return None
+
+    def act(self, bit: int, value: bytes) -> bool | None:
+        """What a header asks of the gateway itself: whether the service gets it too, or None for the careful reader."""
+        if self.seen & bit and bit is not _DROPPED:
+            return None
+        given = value.strip(b" \t")
+        if bit is _LENGTH:
+            if not given.isdigit() or len(given) > _DIGITS_MAX or int(given) > edge.SMALL_BODY_BYTES_MAX:
+                return None
+            self.length = int(given)
+            return True
+        if bit is _CONNECTION:
+            self.connection = given.lower()
+        elif bit is _UPGRADE and given.lower() != b"websocket":
+            return None
+        elif bit is _REQUEST_ID and edge.is_request_id(given.decode("latin-1")):
+            self.request_id = given
+        elif bit is _TRACEPARENT:
+            # One that cannot be passed on is dropped, and the careful reader knows how to make another.
+            return True if edge.is_traceparent(given.decode("latin-1")) else None
+        return None if bit is _CAREFUL else False
 
 
 class Asked:
     """A request whose head was read: where it goes, what is sent on, or why it is refused."""
 
-    __slots__ = ("close", "error", "head", "length", "lines", "method", "path", "repeatable", "request_id", "route", "upgrades")
+    __slots__ = ("close", "error", "head", "headers", "length", "method", "path", "repeatable", "request_id", "route", "upgrades")
 
-    def __init__(self) -> None:
-        self.method = ""
-        self.path = ""
+    def __init__(self, method: bytes, path: str, headers: Headers, request_id: bytes) -> None:
+        self.method = method
+        self.path = path
+        self.headers = headers
+        self.request_id = request_id
+        self.length = headers.length
+        self.close = headers.connection == b"close"
+        self.repeatable = method in _READS or bool(headers.seen & _KEY)
+        self.upgrades = False
         self.route: Route | None = None
         self.error: ServiceError | None = None
         self.head = b""
-        self.lines: list[bytes] = []
-        self.length = 0
-        self.close = False
-        self.repeatable = False
-        self.upgrades = False
-        self.request_id = ""
-
-    def header(self, name: bytes) -> str | None:
-        """A header's value, for the rare answer that depends on one."""
-        for line in self.lines:
-            found, _, value = line.partition(b":")
-            if found.lower() == name:
-                return value.strip().decode("latin-1")
-        return None
 
 
 class HeadReader:
@@ -50,127 +93,84 @@ class HeadReader:
 
     def __init__(self, table: RouteTable) -> None:
         self._table = table
-        self._learned: dict[bytes, Name] = {}
+        self._learned: dict[bytes, int] = {}
+        self._prefix = secrets.token_hex(8).encode()
+        self._numbers = itertools.count(1)
 
-    def read(self, head: bytes) -> Asked | None:
-        """The request of this head (without the empty line), or None for the careful reader."""
-        lines = head.split(b"\r\n")
-        first = lines[0].split(b" ")
-        count = len(lines)
-        if len(first) != 3 or first[2] != b"HTTP/1.1" or count > edge.HEADERS_MAX or head.count(b"\n") != count - 1 or head.count(b"\r") != count - 1:
+    def read(self, head: bytes, before: Headers | None) -> Asked | None:
+        """The request of this head (without the empty line), or None for the careful reader.
+
+        `before` are the headers of the same connection's last request: clients mostly send the same ones again.
+        """
+        cut = head.find(b"\r\n")
+        first = _FIRST_LINE.fullmatch(head, 0, cut if cut >= 0 else len(head))
+        if first is None or cut < 0:
             return None
-        method = _METHODS.get(first[0])
-        target = first[1]
-        if method is None or not target.isascii() or target[:1] != b"/" or b"#" in target or _CONTROL.search(head):
+        block = head[cut:]
+        headers = before if before is not None and before.block == block else self._read_headers(block)
+        if headers is None:
             return None
-        asked = Asked()
-        asked.method = method
-        asked.lines = lines
-        return asked if self._judge(asked, target.decode("ascii"), self._keep(asked, lines)) else None
-
-    def _keep(self, asked: Asked, lines: list[bytes]) -> "_Found | None":
-        """Sorts the headers; None when they say something about framing that needs the careful reader."""
-        found = _Found()
-        keep = found.kept.append
-        learned = self._learned
-        for line in lines[1:]:
-            name, colon, value = line.partition(b":")
-            kind = learned.get(name)
-            if kind is None:
-                kind = self._learn(name)
-            if not colon:
-                return None
-            if kind is _PASSES:
-                keep(line)
-            elif kind is not _DROPPED and not found.take(kind, line, value):
-                return None
-        return found
-
-    def _judge(self, asked: Asked, target: str, found: "_Found | None") -> bool:
-        if found is None or found.hosts != 1:
-            return False
-        path = target.partition("?")[0]
+        path = first[2].decode("ascii")
         if path in HEALTH:
-            return False
-        connection = found.connection
-        asked.length = found.length
-        asked.path = path
-        asked.close = connection == b"close"
-        asked.repeatable = found.has_key or asked.method in ("GET", "HEAD")
-        trace_id = ""
-        if found.traceparent is None:
-            trace_id, traceparent = edge.new_trace()
-            found.kept.append(b"traceparent: " + traceparent.encode())
-        asked.request_id = found.request_id or trace_id or edge.new_trace()[0]
+            return None
+        number = next(self._numbers)
+        asked = Asked(first[1], path, headers, headers.request_id or b"%b%016x" % (self._prefix, number))
+        return asked if self._judge(asked, first, number) else None
+
+    def _judge(self, asked: Asked, first: re.Match[bytes], number: int) -> bool:
+        """Decide where it goes; False when it needs the careful reader after all."""
+        headers = asked.headers
+        route = self._table.find(asked.path)
         try:
-            asked.route, sent_on = admit(self._table, asked.method, target, length=found.length, has_token=found.has_token)
+            asked.route = check(route, first[1].decode("ascii"), length=headers.length, has_token=headers.seen & _TOKEN != 0)
         except ServiceError as error:
             asked.error = error
             return True
-        if found.upgrade:
-            if not asked.route.websocket or b"upgrade" not in connection or found.length:
+        ending = b""
+        if headers.seen & _UPGRADE:
+            if not asked.route.websocket or b"upgrade" not in headers.connection or headers.length:
                 return False
             asked.upgrades = True
-            found.kept += (b"Connection: Upgrade", b"Upgrade: websocket")
-        elif asked.route.websocket or connection not in (b"", b"close", b"keep-alive"):
+            ending = b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
+        elif asked.route.websocket or headers.connection not in (b"", b"close", b"keep-alive"):
             return False
-        asked.head = b"%b %b HTTP/1.1\r\n%b\r\nX-Request-Id: %b\r\n\r\n" % (
-            asked.method.encode(), sent_on.encode(), b"\r\n".join(found.kept), asked.request_id.encode(),
-        )
+        if not headers.seen & _TRACEPARENT:
+            ending += b"traceparent: 00-%b%016x-%016x-01\r\n" % (self._prefix, number, number)
+        asked.head = b"%b %b%b HTTP/1.1%b\r\nX-Request-Id: %b\r\n%b\r\n" % (first[1], first[2], first[3] or b"", headers.kept, asked.request_id, ending)
         return True
 
-    def _learn(self, name: bytes) -> Name:
-        kind = edge.name_of(name)
+    def _read_headers(self, block: bytes) -> Headers | None:
+        lines = block.split(b"\r\n")
+        del lines[0]
+        if len(lines) > edge.HEADERS_MAX or block.translate(None, _PRINTABLE) != b"\r\n" * len(lines):
+            return None
+        headers = Headers(block)
+        learned = self._learned
+        seen, dropped = 0, []
+        for line in lines:
+            name, colon, value = line.partition(b":")
+            bit = learned.get(name)
+            if bit is None:
+                bit = self._learn(name)
+            if not colon:
+                return None
+            if bit > _ACTED_ON:
+                headers.seen = seen
+                passes = headers.act(bit, value)
+                if passes is None:
+                    return None
+                if not passes:
+                    dropped.append(line)
+            elif bit is _HOST and seen & _HOST:
+                return None
+            seen |= bit
+        headers.seen = seen
+        if dropped:
+            headers.kept = b"\r\n".join([b"", *(line for line in lines if line not in dropped)])
+        return headers if seen & _HOST else None
+
+    def _learn(self, name: bytes) -> int:
+        bit = _BITS[edge.name_of(name)]
         if len(self._learned) < _LEARNED_MAX:
-            self._learned[name] = kind
-        return kind
-
-
-class _Found:
-    """What the headers said."""
-
-    __slots__ = ("connection", "has_key", "has_token", "hosts", "kept", "length", "lengths", "request_id", "traceparent", "upgrade")
-
-    def __init__(self) -> None:
-        self.kept: list[bytes] = []
-        self.hosts = 0
-        self.length = 0
-        self.lengths = 0
-        self.connection = b""
-        self.upgrade = False
-        self.has_token = False
-        self.has_key = False
-        self.request_id: str | None = None
-        self.traceparent: bytes | None = None
-
-    def take(self, kind: Name, line: bytes, value: bytes) -> bool:
-        """One header that is not simply kept; False for the careful reader."""
-        if kind is _TOKEN or kind is _KEY or kind is _HOST or kind is Name.LANGUAGE:
-            self.kept.append(line)
-            self.has_token = self.has_token or kind is _TOKEN
-            self.has_key = self.has_key or kind is _KEY
-            self.hosts += kind is _HOST
-        elif kind is _LENGTH:
-            digits = value.strip(b" \t")
-            if self.lengths or not _DIGITS.fullmatch(digits) or int(digits) > edge.SMALL_BODY_BYTES_MAX:
-                return False
-            self.lengths, self.length = 1, int(digits)
-            self.kept.append(line)
-        elif kind is _CONNECTION:
-            if self.connection:
-                return False
-            self.connection = value.strip(b" \t").lower()
-        elif kind is _UPGRADE:
-            self.upgrade = value.strip(b" \t").lower() == b"websocket"
-            return self.upgrade
-        elif kind is _REQUEST_ID:
-            given = value.strip(b" \t").decode("latin-1")
-            self.request_id = given if edge.is_request_id(given) else None
-        elif kind is _TRACEPARENT:
-            given = value.strip(b" \t").decode("latin-1")
-            if edge.is_traceparent(given):
-                self.traceparent = line
-                self.kept.append(line)
-        else:
-            return False
-        return True
+            self._learned[name] = bit
+        return bit

@@ -1,6 +1,7 @@
 """Connections to the services: one HTTP/1.1 client protocol, and the pool that keeps such lines open to one replica."""
 
 import asyncio
+import re
 from collections import deque
 from enum import IntEnum
 from typing import Protocol
@@ -12,7 +13,13 @@ from gateway import edge
 from gateway.upstreams import Address
 
 ANSWER_HEAD_BYTES_MAX = 64 * 1024
-_LEARNED_MAX = 1024
+
+_STATUS = re.compile(rb"HTTP/1\.[01] [1-5][0-9][0-9](?: |\r|$)")
+_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,15})[ \t]*(?:\r\n|$)")
+_CHUNKED_CODING = re.compile(rb"\r\ntransfer-encoding:[ \t]*chunked[ \t]*(?:\r\n|$)")
+_CONNECTION = re.compile(rb"\r\nconnection:([^\r\n]*)")
+# `Server: darkroom` is what our services say; any other name tells what they are made of.
+_UNUSUAL = re.compile(rb"\r\n(?:(?:" + b"|".join(edge.NOT_RELAYED - {b"server"}) + rb"):|server:(?! darkroom\r))")
 
 
 class Mode(IntEnum):
@@ -34,34 +41,14 @@ class Caller(Protocol):
 
     def line_lent(self, line: "Line") -> None: ...
     def line_missing(self, error: ServiceError, address: Address) -> None: ...
-    def answer_begun(self, status_line: bytes, status: int, headers: list[bytes], first: bytes, *, until_end: bool) -> None: ...
+    def answer_begun(self, status: int, head: bytes, first: bytes, *, until_end: bool) -> None: ...
     def answer_data(self, data: bytes) -> None: ...
     def answer_ended(self) -> None: ...
     def answer_broken(self, line: "Line") -> None: ...
-    def upgraded(self, line: "Line", head: list[bytes], rest: bytes) -> None: ...
+    def upgraded(self, line: "Line", head: bytes, rest: bytes) -> None: ...
 
 
-class _Kind(IntEnum):
-    RELAYED = 0
-    DROPPED = 1
-    CONTENT_LENGTH = 2
-    TRANSFER_ENCODING = 3
-    CONNECTION = 4
-
-
-_RELAYED, _CONTENT_LENGTH, _TRANSFER_ENCODING, _CONNECTION = _Kind.RELAYED, _Kind.CONTENT_LENGTH, _Kind.TRANSFER_ENCODING, _Kind.CONNECTION
 _HEAD, _COUNTED, _CHUNKED, _UNTIL_END, _IDLE = Mode.HEAD, Mode.COUNTED, Mode.CHUNKED, Mode.UNTIL_END, Mode.IDLE
-
-
-def _kind_of(name: bytes) -> _Kind:
-    lower = name.lower()
-    if lower == b"content-length":
-        return _Kind.CONTENT_LENGTH
-    if lower == b"transfer-encoding":
-        return _Kind.TRANSFER_ENCODING
-    if lower == b"connection":
-        return _Kind.CONNECTION
-    return _Kind.DROPPED if lower in edge.NOT_RELAYED else _Kind.RELAYED
 
 
 class Line(asyncio.Protocol):
@@ -146,14 +133,14 @@ class Line(asyncio.Protocol):
                 self.transport.abort()
             return
         self._buffer = b""
-        lines = buffer[:end].split(b"\r\n")
-        status = _status_of(lines[0])
+        head, rest = buffer[:end], buffer[end + 4 :]
+        status = int(head[9:12]) if _STATUS.match(head) else 0
         if 100 <= status < 200:
-            self._read_interim(lines, status, buffer[end + 4 :])
-        elif status == 0 or not self._begin(lines, status, buffer[end + 4 :]):
+            self._read_interim(head, status, rest)
+        elif status == 0 or not self._begin(head, status, rest):
             self.transport.abort()
 
-    def _read_interim(self, lines: list[bytes], status: int, rest: bytes) -> None:
+    def _read_interim(self, head: bytes, status: int, rest: bytes) -> None:
         caller = self._caller
         if status != 101:
             self._buffer = rest
@@ -163,15 +150,15 @@ class Line(asyncio.Protocol):
             self.transport.abort()
         else:
             self._caller = None
-            caller.upgraded(self, [line for line in lines if _kind_of(line.partition(b":")[0]) is _RELAYED], rest)
+            caller.upgraded(self, _relayed(head), rest)
 
-    def _begin(self, lines: list[bytes], status: int, rest: bytes) -> bool:
+    def _begin(self, head: bytes, status: int, rest: bytes) -> bool:
         """Take in a head and what came with it; False when its framing cannot be trusted."""
         caller = self._caller
-        framing = self._read_framing(lines)
+        framing = self._read_framing(head)
         if caller is None or framing is None:
             return False
-        length, chunked, kept = framing
+        length, chunked, relayed = framing
         if caller.expects_no_body or status in (204, 304):
             length, chunked = 0, False
         if chunked:
@@ -186,37 +173,29 @@ class Line(asyncio.Protocol):
             self._mode = _COUNTED
         else:
             self._mode, self._reusable = _UNTIL_END, False
-        caller.answer_begun(lines[0], status, kept, rest, until_end=self._mode is _UNTIL_END)
+        caller.answer_begun(status, relayed, rest, until_end=self._mode is _UNTIL_END)
         if (self._mode is _COUNTED and self._remaining == 0) or (self._chunks is not None and self._chunks.ended):
             self._end()
         return True
 
-    def _read_framing(self, lines: list[bytes]) -> tuple[int, bool, list[bytes]] | None:
-        """(length or -1, chunked, headers to relay), or None when two readers could disagree."""
-        length, chunked = -1, False
-        kept: list[bytes] = []
-        self._reusable = lines[0].startswith(b"HTTP/1.1")
-        learned = self.pool.learned
-        for line in lines[1:]:
-            name, _, value = line.partition(b":")
-            kind = learned.get(name)
-            if kind is None:
-                kind = self.pool.learn(name)
-            if kind is _RELAYED:
-                kept.append(line)
-            elif kind is _CONTENT_LENGTH:
-                if length >= 0 or not value.strip().isdigit():
-                    return None
-                length = int(value)
-                kept.append(line)
-            elif kind is _TRANSFER_ENCODING:
-                if value.strip().lower() != b"chunked":
-                    return None
-                chunked = True
-                kept.append(line)
-            elif kind is _CONNECTION and value.strip().lower() == b"close":
-                self._reusable = False
-        return None if chunked and length >= 0 else (length, chunked, kept)
+    def _read_framing(self, head: bytes) -> tuple[int, bool, bytes] | None:
+        """(length or -1, chunked, the head to relay), or None when two readers could disagree."""
+        lower = head.lower()
+        self._reusable = lower.startswith(b"http/1.1")
+        if not self._reusable:
+            head = b"HTTP/1.1" + head[8:]
+        if _UNUSUAL.search(lower):
+            self._reusable = self._reusable and b"close" not in b",".join(_CONNECTION.findall(lower))
+            head = _relayed(head)
+            lower = head.lower()
+        lengths = lower.count(b"\r\ncontent-length:")
+        codings = lower.count(b"\r\ntransfer-encoding:")
+        if lengths + codings != 1:
+            return None if lengths + codings else (-1, False, head)
+        if codings:
+            return (-1, True, head) if _CHUNKED_CODING.search(lower) else None
+        found = _LENGTH.search(lower)
+        return (int(found[1]), False, head) if found else None
 
     def _take_counted(self, data: bytes) -> None:
         self._remaining -= len(data)
@@ -273,10 +252,10 @@ class _ChunkEnd:
         self.ended = True
 
 
-def _status_of(line: bytes) -> int:
-    if line[:7] != b"HTTP/1." or line[8:9] != b" " or not line[9:12].isdigit():
-        return 0
-    return int(line[9:12])
+def _relayed(head: bytes) -> bytes:
+    """A head without what belongs to one connection only, or is said by the gateway itself."""
+    first, *lines = head.split(b"\r\n")
+    return b"\r\n".join([first, *(line for line in lines if line.partition(b":")[0].lower() not in edge.NOT_RELAYED)])
 
 
 class Pool:
@@ -284,7 +263,6 @@ class Pool:
 
     def __init__(self, address: Address, *, connect_seconds: float, idle_seconds: float, connections_max: int, waiting_max: int) -> None:
         self.address = address
-        self.learned: dict[bytes, _Kind] = {}
         self._connect_seconds = connect_seconds
         self._idle_seconds = idle_seconds
         self._connections_max = connections_max
@@ -294,13 +272,6 @@ class Pool:
         self._waiting: deque[Caller] = deque()
         self._wanted = asyncio.Event()
         self._now = asyncio.get_running_loop().time
-
-    def learn(self, name: bytes) -> _Kind:
-        """What an answer's header is; remembered for the spellings seen so far."""
-        kind = _kind_of(name)
-        if len(self.learned) < _LEARNED_MAX:
-            self.learned[name] = kind
-        return kind
 
     def lend(self, caller: Caller) -> None:
         """Give the caller a line now, or as soon as there is one; it hears `line_missing` when there will be none."""

@@ -11,6 +11,7 @@ from typing import Any, Self
 import aiohttp
 import structlog
 from aiohttp import web
+from aiohttp.http import SERVER_SOFTWARE
 from aiohttp.web_protocol import RequestHandler
 from multidict import CIMultiDict
 from yarl import URL
@@ -18,7 +19,7 @@ from yarl import URL
 from common.errors import Internal, InvalidParameter, PayloadTooLarge, ServiceError, Unavailable
 from gateway import edge
 from gateway.edge import Name
-from gateway.gate import admit
+from gateway.gate import check
 from gateway.refusals import OWN_HEADERS, Refusal, refusal
 from gateway.routes import HEALTH, Route, RouteTable
 from gateway.upstreams import Address, Replicas
@@ -27,7 +28,7 @@ log = structlog.get_logger()
 
 _FIRST_LINE = re.compile(rb"[A-Za-z]{1,20} (/[!-~]{0,512})")
 _LANGUAGE = re.compile(rb"\naccept-language:[ \t]*([!-~ ]{0,64})", re.IGNORECASE)
-_NOT_RELAYED = frozenset(name.decode() for name in edge.NOT_RELAYED)
+_NOT_RELAYED = frozenset(name.decode() for name in edge.NOT_RELAYED) | {"transfer-encoding"}
 _PREFLIGHT = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Allow-Methods": "GET, HEAD, POST, PUT, PATCH, DELETE",
@@ -83,8 +84,9 @@ class Streamed:
                 return web.Response(status=204, headers={**_PREFLIGHT, "X-Request-Id": asked.request_id})
             if asked.path in HEALTH and asked.method in ("GET", "HEAD"):
                 return web.Response(body=await self._health(), content_type="application/json", headers=_own_headers(asked))
-            admitted = admit(self._table, asked.method, request.raw_path, length=asked.length or 0, has_token=asked.has_token)
-            return await _Passage(self, request, asked, admitted.route, admitted.target).go()
+            spelled = edge.canonical(request.raw_path)
+            route = check(self._table.find(spelled[0]) if spelled else None, asked.method, length=asked.length or 0, has_token=asked.has_token)
+            return await _Passage(self, request, asked, route, "".join(spelled or ())).go()
         except ServiceError as error:
             return _refused(error, asked, request)
 
@@ -96,7 +98,7 @@ def _read(request: web.BaseRequest) -> Asked:
     for name, value in request.headers.items():
         kind = edge.name_of(name.encode("latin-1", "replace"))
         seen[kind] = value
-        if kind in (Name.PASSES, Name.HOST, Name.TOKEN, Name.IDEMPOTENCY_KEY, Name.LANGUAGE) and name.lower() not in listed:
+        if kind in (Name.PASSES, Name.HOST, Name.TOKEN, Name.IDEMPOTENCY_KEY) and name.lower() not in listed:
             headers.add(name, value)
     trace_id, traceparent = edge.new_trace()
     if edge.is_traceparent(seen.get(Name.TRACEPARENT, "")):
@@ -295,7 +297,8 @@ class _Request(web.BaseRequest):
     """A request whose answers do not name the software behind them."""
 
     async def _prepare_hook(self, resp: web.StreamResponse) -> None:
-        resp.headers.popall("Server", None)
+        if resp.headers.get("Server") == SERVER_SOFTWARE:
+            del resp.headers["Server"]
 
 
 class _Connection(RequestHandler):

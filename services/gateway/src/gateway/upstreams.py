@@ -39,11 +39,12 @@ class Replicas:
 
     def in_turn(self) -> list[Address]:
         """Every address once: next first, those that lately failed last (they are tried, for they may be back)."""
-        self._turn += 1
-        count = len(self.addresses)
-        turned = [self.addresses[(self._turn + step) % count] for step in range(count)]
+        addresses = self.addresses
+        if len(addresses) == 1:
+            return [*addresses]
+        self._turn = turn = (self._turn + 1) % len(addresses)
         now = self.now()
-        return sorted(turned, key=lambda address: address.away_until > now)
+        return sorted([*addresses[turn:], *addresses[:turn]], key=lambda address: address.away_until > now)
 
     def failed(self, address: Address) -> None:
         """A connection to it failed: ask the others first for a while."""
