@@ -4,14 +4,14 @@ import asyncio
 import re
 import secrets
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from aiohttp import http_exceptions, web
+from aiohttp import BadContentDispositionHeader, BadContentDispositionParam, http_exceptions, web
 from aiohttp.client_exceptions import ClientPayloadError
 from aiohttp.web_exceptions import HTTPException
 from multidict import istr
-from pydantic import BaseModel
 from uuid_utils import uuid7
 
 from common.auth import Authenticator, Principal
@@ -103,6 +103,9 @@ def build_application(
     """
     if authenticator is None and any(route.auth != "none" for route in routes):
         raise ValueError("routes that ask who is there need an authenticator")
+    # Each strange file name in a form would be printed, and kept for ever so as not to be printed twice.
+    for strange in (BadContentDispositionHeader, BadContentDispositionParam):
+        warnings.filterwarnings("ignore", category=strange)
     document = document_of(routes, name=name, title=title or f"Darkroom {name}")
     edge = _Edge(deps, authenticator, metrics or Metrics(name))
     application = web.Application(client_max_size=1024**3)
@@ -159,7 +162,7 @@ class _Edge:
                     if token is not None:
                         principal = known(token) or await verify(token)
                     check_role(auth, principal)
-                request: Request[Any] = Request(deps, http, dialect=dialect, request_id=request_id, principal=principal, deadline=due)
+                request: Request[Any] = Request(deps, http, dialect, request_id, principal, due)
                 if has_params:
                     for param, value in request.params.items():
                         check_text(value, param)
@@ -283,8 +286,8 @@ def _is_form(headers: Any) -> bool:
 
 def _render(answer: Answer, request_id: str) -> ReadyResponse:
     body, more, kind = answer.body, answer.headers, JSON
-    if isinstance(body, BaseModel):
-        body = body.__pydantic_serializer__.to_json(body, by_alias=True)
+    if body is not None and type(body) is not bytes:
+        body = body.__pydantic_serializer__.to_json(body, by_alias=True)  # type: ignore[union-attr]
     if more and "Content-Type" in more:
         kind = more["Content-Type"]
         more = {name: value for name, value in more.items() if name != "Content-Type"}
