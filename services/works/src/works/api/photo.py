@@ -10,7 +10,7 @@ from common.objects import UrlSigner
 from common.web import Answer, Request, Route
 from common.web.photo import Ok, Page
 from works import queries
-from works.api.forms import chunks_of, name_of
+from works.api.forms import chunks_of
 from works.api.uploads import REPLAYED, UPLOAD_SECONDS, keep_picture
 from works.deps import Deps
 from works.domain import PICTURE_KINDS, SavedFile, StoredItem, Wanted, Work, owns
@@ -66,7 +66,7 @@ async def upload_single(request: Request[Deps]) -> Answer:
     saved: SavedFile | None = None
     try:
         async for part in request.parts(bytes_max=request.deps.intake.bytes_max + _FORM_BYTES_MAX):
-            if name_of(part) != "file":
+            if part.name != "file":
                 await request.read_part(part)
             elif saved is not None:
                 raise InvalidParameter.of("file", "only one file is taken")

@@ -18,7 +18,7 @@ from common.web import Answer, Request, Route
 from common.web.body import parse_fields
 from common.web.song import SongPage
 from works import queries, store
-from works.api.forms import chunks_of, name_of
+from works.api.forms import chunks_of
 from works.api.uploads import REPLAYED, UPLOAD_SECONDS, store_picture
 from works.deps import Deps
 from works.domain import Body, Kept, NewWork, Wanted, Work, owns, uploads_folder
@@ -121,7 +121,7 @@ async def _read_form(request: Request[Deps], spool: AsyncExitStack) -> _Sent:
     fields: dict[str, Any] = {}
     picture: Spooled | None = None
     async for part in request.parts(bytes_max=request.deps.intake.bytes_max + _FORM_BYTES_MAX):
-        name = name_of(part)
+        name = part.name
         if name == "image" and "Content-Type" in part.headers:
             if picture is not None:
                 raise InvalidParameter.of("image", "only one image is taken")
