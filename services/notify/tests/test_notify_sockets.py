@@ -221,6 +221,24 @@ async def test_a_second_replica_learns_of_what_the_first_stored(notify: Notify, 
     assert (await ws.receive_json(timeout=5))["seq"] == 1
 
 
+async def test_nothing_is_said_before_the_welcome(notify: Notify) -> None:
+    user = new_id()
+    telling = True
+
+    async def chatter() -> None:
+        version = 0
+        while telling:
+            version += 1
+            await on_credits_changed(notify.deps, [envelope(CreditsChanged(sequence=version, user_id=user, asset="credit", kind="held", amount=1, available=1, held=1))])
+            await asyncio.sleep(0)
+
+    chatting = asyncio.create_task(chatter())
+    firsts = [await notify.connect(user) for _ in range(3)]
+    telling = False
+    await chatting
+    assert [hello["type"] for _, hello in firsts] == ["auth_success"] * 3
+
+
 @pytest.mark.parametrize(
     ("first", "code"),
     [

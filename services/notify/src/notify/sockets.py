@@ -39,6 +39,7 @@ class Connection:
         self.heard_at = time.monotonic()
         self.sent = 0
         self.live = False
+        self.welcomed = False
         self._hub = hub
         self._transport = transport
         self._frames: list[bytes] = []
@@ -75,9 +76,15 @@ class Connection:
 
     def hint(self, kind: str, about: object, frame: bytes) -> None:
         """A volatile frame: replaces the one about the same thing that is still waiting."""
-        if not self._closed:
+        if self.welcomed and not self._closed:
             self._volatile[(kind, about)] = frame
             self._schedule()
+
+    def welcome(self, frame: bytes) -> None:
+        """The first frame of all; then what was missed, then what comes."""
+        self.welcomed = True
+        self._put(frame)
+        self.catch_up()
 
     def say(self, frame: bytes) -> None:
         """A frame that is neither stored nor merged (pong, answers)."""
