@@ -70,7 +70,7 @@ def status(
     carry_out(Home(home), show_status(Home(home), output))
 
 
-@app.command()
+@app.command(context_settings={"ignore_unknown_options": True})  # a negative amount is no option
 def grant(
     user: Annotated[str, typer.Argument(help="a user's id or e-mail, or the word demo")],
     amount: Annotated[int, typer.Argument(help="how much; negative takes away")],

@@ -15,8 +15,8 @@ from common.service import run_in_loop
 from suite.faults import causes, sentence_for
 from suite.home import Home
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def carry_out(home: Home, work: Awaitable[None]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from common.bus.broker import BusUnavailable
 from common.events.catalog import FACTS
+from common.migrate import MigrationError
 from common.service import migrate_database
 from common.settings import ServiceSettings, load
 from suite.embedded.kafka import EmbeddedKafka
@@ -86,7 +87,13 @@ async def laid(home: Home, ports: Ports, options: Options, tell: Tell) -> AsyncI
 
 
 async def _migrate(foundation: Foundation, member: Member) -> None:
-    await migrate_database(foundation.settings(member), member.name, member.migrations)
+    try:
+        await migrate_database(foundation.settings(member), member.name, member.migrations)
+    except MigrationError as error:
+        raise SuiteError(
+            f"The database of {member.name} was made by another version of Darkroom: {error}. Go back to that version, "
+            f"or start from nothing with `darkroom reset` (folder {foundation.home.folder})."
+        ) from error
 
 
 async def _start_kafka(home: Home, ports: Ports, options: Options, tell: Tell, stack: AsyncExitStack) -> EmbeddedKafka:

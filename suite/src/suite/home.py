@@ -73,6 +73,7 @@ class Home:
                 raise SuiteError(self._who_runs()) from None
             self._state_file.unlink(missing_ok=True)
             yield
+            self._state_file.unlink(missing_ok=True)
         finally:
             os.close(handle)
 

@@ -40,9 +40,8 @@ async def show_status(home: Home, form: str) -> None:
             for name, urls in state.admin_urls.items()
         ]
         minutes = (time.time() - state.started_at) / 60
-        out.print(
-            f"Darkroom is {health['status']} at [bold]{state.url}[/], {state.mode}, {state.profile} profile, for {minutes:.0f} min, {state.environment['DARKROOM_BUS_URL']}"
-        )
+        out.print(f"Darkroom is {health['status']} at [bold]{state.url}[/] for {minutes:.0f} min")
+        out.print(f"{state.mode}, {state.profile} profile, bus {state.environment['DARKROOM_BUS_URL']}", style="dim")
         out.print(table("", ("service", "is", "address", "admin", "process"), rows))
     if health["status"] != "healthy":
         raise typer.Exit(1)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
-from PIL import Image, ImageOps
+from PIL import Image
 
 from suite.home import sentences
 
-SHEET = (1600, 1000)
+SHEET_WIDTH = 1600
 MARGIN = 24
 PAPER = (22, 22, 26)
 _ENDINGS = {"audio/ogg": "ogg", "audio/mpeg": "mp3", "audio/wav": "wav", "audio/flac": "flac", "audio/x-wav": "wav"}
@@ -34,26 +34,32 @@ class Keepsakes:
     def keep_song(self, body: bytes, content_type: str) -> Path:
         return self.keep(f"song.{_ENDINGS.get(content_type, 'audio')}", body)
 
-    def keep_sheet(self, photo: bytes, pictures: list[bytes]) -> Path:
-        """The photo on the left, what became of it on the right."""
-        return self.keep("contact-sheet.webp", draw_sheet(photo, pictures))
+    def keep_sheet(self, photo: bytes, cover: bytes | None, pictures: list[bytes]) -> Path:
+        """The photo and the song's cover above, the pictures below."""
+        return self.keep("contact-sheet.webp", draw_sheet([photo] if cover is None else [photo, cover], pictures))
 
 
-def draw_sheet(photo: bytes, pictures: list[bytes]) -> bytes:
-    """One sheet with everything on it, as WebP."""
-    sheet = Image.new("RGB", SHEET, PAPER)
-    wide, high = SHEET[0] // 2, SHEET[1]
-    _place(sheet, photo, (0, 0, wide, high))
-    for number, picture in enumerate(pictures[:4]):
-        left, top = wide + (number % 2) * wide // 2, (number // 2) * high // 2
-        _place(sheet, picture, (left, top, left + wide // 2, top + high // 2))
+def draw_sheet(*rows: list[bytes]) -> bytes:
+    """Rows of pictures, each row as wide as the sheet and as high as that makes it, as WebP."""
+    lines = [_line([Image.open(io.BytesIO(body)).convert("RGB") for body in row]) for row in rows if row]
+    high = sum(line.height for line in lines) + MARGIN * (len(lines) + 1)
+    sheet = Image.new("RGB", (SHEET_WIDTH, high), PAPER)
+    top = MARGIN
+    for line in lines:
+        sheet.paste(line, (0, top))
+        top += line.height + MARGIN
     out = io.BytesIO()
     sheet.save(out, "WEBP", quality=88)
     return out.getvalue()
 
 
-def _place(sheet: Image.Image, body: bytes, box: tuple[int, int, int, int]) -> None:
-    left, top, right, bottom = box
-    room = (right - left - MARGIN, bottom - top - MARGIN)
-    picture = ImageOps.contain(Image.open(io.BytesIO(body)).convert("RGB"), room, Image.Resampling.LANCZOS)
-    sheet.paste(picture, (left + (right - left - picture.width) // 2, top + (bottom - top - picture.height) // 2))
+def _line(pictures: list[Image.Image]) -> Image.Image:
+    room = SHEET_WIDTH - MARGIN * (len(pictures) + 1)
+    high = round(room / sum(picture.width / picture.height for picture in pictures))
+    line = Image.new("RGB", (SHEET_WIDTH, high), PAPER)
+    left = MARGIN
+    for picture in pictures:
+        wide = round(high * picture.width / picture.height)
+        line.paste(picture.resize((wide, high), Image.Resampling.LANCZOS), (left, 0))
+        left += wide + MARGIN
+    return line

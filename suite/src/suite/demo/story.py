@@ -132,12 +132,13 @@ async def _collect(visitor: Visitor, story: Story, keepsakes: Keepsakes, photo: 
         story.checks.append(check_hash(f"picture-{number}.webp", body, image["url"]))
         pictures.append(body)
     story.checks += await asyncio.to_thread(check_pictures, pictures, PICTURES)
-    await asyncio.to_thread(keepsakes.keep_sheet, photo, pictures)
     song = await visitor.song_task(story.tasks["song"])
     body, content_type = await visitor.download(song["audioUrl"])
     path = keepsakes.keep_song(body, content_type)
     story.checks.append(check_hash(path.name, body, song["audioUrl"]))
     story.checks += await asyncio.to_thread(check_song, body)
+    cover = (await visitor.download(song["imageUrl"]))[0] if song.get("imageUrl") else None
+    await asyncio.to_thread(keepsakes.keep_sheet, photo, cover, pictures)
     story.song_title = str(song.get("title") or (song.get("params") or {}).get("title") or "")
 
 

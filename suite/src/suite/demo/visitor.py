@@ -67,7 +67,8 @@ class Visitor:
         return uploaded
 
     async def order_pictures(self, photo_url: str, *, count: int) -> dict[str, Any]:
-        order = {"type": "travel", "batch_count": count, "images": [photo_url], "scene_id": "beach-sunset", "custom_description": "An evening on the lake"}
+        destination = {"name": "The lake", "country": "Nowhere", "prompt": "an evening between the mountains"}
+        order = {"type": "travel", "batch_count": count, "images": [photo_url], "destination": destination}
         task: dict[str, Any] = (await self._ask("POST", "/api/tasks/create", json=order, headers=_key()))["data"]
         return task
 
@@ -86,9 +87,6 @@ class Visitor:
 
     async def song_task(self, task_id: str) -> dict[str, Any]:
         return await self._ask("GET", f"/music/tasks/{task_id}")
-
-    async def work(self, work_id: str) -> dict[str, Any]:
-        return await self._ask("GET", f"/works/{work_id}")
 
     async def download(self, url: str) -> tuple[bytes, str]:
         """A signed file: (bytes, content type)."""
