@@ -38,7 +38,7 @@ class Connection(RequestHandler):
         """Since when bytes of a request's head are owed: from the connection on, or from the first bytes of a next request."""
 
     def data_received(self, data: bytes) -> None:
-        super().data_received(data)
+        RequestHandler.data_received(self, data)
         if data:
             self.heard_at = self._loop.time()
             if self._messages or self._request_in_progress or self._upgraded:
