@@ -10,7 +10,7 @@ from common.errors import ServiceError
 from common.migrate import MigrationError
 from common.settings import SettingsError
 from suite.embedded.parts import EmbeddedError
-from suite.home import SuiteError, sentence_of
+from suite.home import SuiteError, no_room, sentence_of
 
 
 def causes(error: BaseException) -> list[BaseException]:
@@ -27,8 +27,8 @@ def sentence_for(error: BaseException, folder: Path) -> str | None:
             return str(cause)
         if isinstance(cause, SettingsError):
             return "The settings are not complete:\n" + "\n".join(f"  {fault}" for fault in cause.faults)
-        if isinstance(cause, asyncpg.DiskFullError):
-            return f"No room left on the disk of {folder}. Make room and start again; nothing that was answered is lost."
+        if isinstance(cause, asyncpg.PostgresError) and (isinstance(cause, asyncpg.DiskFullError) or "No space left" in str(cause)):
+            return no_room(folder)
         if isinstance(cause, asyncpg.PostgresError):
             return f"PostgreSQL refused: {cause} (its log is {folder}/pg/postgres.log)."
         if isinstance(cause, ServiceError):

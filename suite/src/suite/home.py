@@ -167,9 +167,14 @@ def sentences(folder: Path) -> Iterator[None]:
 def sentence_of(error: OSError, folder: Path) -> str:
     """What an operating system's error means for somebody who started a suite."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"No room left on the disk of {folder}. Make room and start again; nothing that was answered is lost."
+        return no_room(folder)
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"No permission to write in {folder}. Start from a folder of your own, or name one with --home."
     if error.errno == errno.EADDRINUSE:
         return f"A port is taken by another program ({error.strerror})."
     return f"The operating system refused: {error.strerror or error} ({folder})."
+
+
+def no_room(folder: Path) -> str:
+    """What a full disk means."""
+    return f"No room left on the disk of {folder}. Make room and start again; nothing that was answered is lost."

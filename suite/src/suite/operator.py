@@ -32,8 +32,10 @@ class Operator:
         status, user = await self._ask("POST", f"{self._state.url}/login", login)
         if status == 401:
             status, user = await self._ask("POST", f"{self._state.url}/users", {"username": "demo", **login})
+        if status == 503:
+            raise SuiteError("The demo login does not work right now: a part is away; `darkroom status` shows which.")
         if status not in (200, 201):
-            raise SuiteError(f"The demo login does not work: the gateway answered {status}. `darkroom reset` starts from nothing.")
+            raise SuiteError(f"The demo login does not work: the gateway answered {status} {user.get('code', '')}. `darkroom reset` starts from nothing.")
         return {**user, "password": login["password"]}
 
     async def grant(self, user_id: UUID, amount: int, *, asset: str) -> int:

@@ -111,7 +111,7 @@ class Children:
 
     def _last_words(self, child: Child) -> str:
         log = self.foundation.home.logs / f"{child.title}.log"
-        return f"{last_lines(log, lines_max=3) or 'it said nothing'} (its log: {log})"
+        return f"{' '.join(last_lines(log, lines_max=3)) or 'it said nothing'} (its log: {log})"
 
     def _changed(self) -> None:
         pids: dict[str, list[int]] = {}

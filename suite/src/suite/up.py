@@ -12,7 +12,7 @@ from rich.markup import escape
 from common import log as logs
 from suite.console import err, out
 from suite.embedded.parts import LOG_BYTES_MAX, size_of
-from suite.home import Home, sentences
+from suite.home import Home, SuiteError, sentences
 from suite.operator import Operator
 from suite.options import Options
 from suite.running import Running, suite_running
@@ -63,10 +63,13 @@ def configure_logs(home: Home) -> Path:
 
 
 async def _greet(home: Home, running: Running, seconds: float) -> None:
-    login = await Operator(home, running.state).demo_login()
     bus = "Kafka" if running.foundation.kafka is not None else "memory bus"
     out.print(f"[bold green]Darkroom is up[/] at [bold]{running.state.url}[/]  ({running.options.mode}, PostgreSQL, {bus}; {seconds:.1f} s)")
-    out.print(f"  demo login   {login['email']}  {escape(login['password'])}")
+    try:
+        login = await Operator(home, running.state).demo_login()
+        out.print(f"  demo login   {login['email']}  {escape(login['password'])}")
+    except SuiteError as error:
+        err.print(f"  {error}", style="red", markup=False)
     for name, urls in running.state.admin_urls.items():
         address = running.state.environment[f"{name.upper()}_URL"]
         out.print(f"  {name:<12} {address}   [dim]numbers at {urls[0]}/metrics[/]")

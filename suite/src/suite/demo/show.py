@@ -40,7 +40,7 @@ async def show(home: Home, folder: Path) -> None:
                 say=lambda words: bars.console.print(escape(words)),
                 on_progress=lambda name, percent, now: bars.update(rows[name], completed=percent, now=now),
             )  # fmt: skip
-    out.print(receipt(story))
+        out.print(receipt(story))
     _judge(story, folder, time.monotonic() - started_at)
 
 

@@ -206,7 +206,7 @@ class EmbeddedKafka:
             return
         await self.kill()
         complaint = last_lines(self.log, after_byte=log_start, lines_max=200)
-        if "No space left" in complaint:
+        if any("No space left" in line for line in complaint):
             raise EmbeddedError(f"Kafka cannot start: no room left on the disk of {self.folder}.")
         raise EmbeddedError(f"Kafka did not start: {_gist(complaint) or 'it said nothing'} (its log: {self.log})")
 
@@ -273,7 +273,7 @@ async def _fetch_class_path(folder: Path) -> str:
     code, printed = await run_command([sys.executable, "-m", "suite.embedded.jars", str(folder)], environment=environment)
     class_path = find_class_path(folder)
     if code != 0 or class_path is None:
-        raise EmbeddedError(f"Kafka cannot be had: its jars could not be fetched from Maven Central: {_gist(printed)}")
+        raise EmbeddedError(f"Kafka cannot be had: its jars could not be fetched from Maven Central: {_gist(printed.splitlines())}")
     return class_path
 
 
@@ -320,7 +320,7 @@ async def format_data(parts: KafkaParts, properties: Path, data: Path) -> None:
     code, printed = await run_command(command, environment=plain_environment(LOCALE))
     if code != 0:
         shutil.rmtree(data, ignore_errors=True)
-        raise EmbeddedError(f"Kafka could not format {data}: {_gist(printed)}")
+        raise EmbeddedError(f"Kafka could not format {data}: {_gist(printed.splitlines())}")
 
 
 def java_command(parts: KafkaParts, flags: list[str], *rest: str) -> list[str]:
@@ -362,7 +362,7 @@ async def _scratch_broker(command: list[str]) -> AsyncIterator[Process]:
         await process.wait_gone(within_seconds=10)
 
 
-def _gist(text: str) -> str:
+def _gist(lines: list[str]) -> str:
     """The first line that names an exception, else the last line."""
-    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("at ")]
-    return next((line for line in lines if "Exception" in line or "Error" in line), lines[-1] if lines else "")
+    telling = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("at ")]
+    return next((line for line in telling if "Exception" in line or "Error" in line), telling[-1] if telling else "")

@@ -137,15 +137,15 @@ def size_of(path: Path) -> int:
         return 0
 
 
-def last_lines(path: Path, *, after_byte: int = 0, lines_max: int = 5) -> str:
+def last_lines(path: Path, *, after_byte: int = 0, lines_max: int = 5) -> list[str]:
     """The end of a log, for a sentence about why a part did not start."""
     try:
         with path.open("rb") as file:
             file.seek(after_byte)
             text = file.read().decode(errors="replace")
     except OSError:
-        return ""
-    return "\n".join(line.strip() for line in text.strip().splitlines()[-lines_max:])
+        return []
+    return [line.strip() for line in text.strip().splitlines()[-lines_max:]]
 
 
 @contextlib.contextmanager

