@@ -4,20 +4,33 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal
 from uuid import UUID
 
 import asyncpg
+import orjson
 import pytest
 
 from billing import commands, lanes
+from billing.api import ROUTES
+from billing.auditor import Auditor
+from billing.clients import Generation
+from billing.deps import Deps
 from billing.domain import Adjust, Asset, Balance, CaptureHold, Finding, Findings, Held, Hold, HoldTerms, PlaceHold, SignUp
+from billing.numbers import Numbers
+from billing.settings import BillingSettings
 from billing.store import audit, records
 from billing.store.records import Record
+from common.client import ServiceClient
 from common.clock import FakeClock
 from common.db import Database
-from common.errors import ServiceError
+from common.errors import ServiceError, Unavailable
 from common.events import CreditsChanged
 from common.ids import new_id
+from common.metrics import Metrics
+from common.testing.doors import Door, Passes, open_door
+from common.web import Answer, Model, Request, Route
 
 
 @dataclass
@@ -35,9 +48,7 @@ class Bank:
     ) -> PlaceHold:
         """Credits for a new task, unless told which."""
         body_hash = sha256(body.encode()).digest()
-        return PlaceHold(
-            task_id=task_id or new_id(), user_id=user_id, asset=asset, price=price, items=items, body_hash=body_hash, expires_in_seconds=seconds
-        )
+        return PlaceHold(task_id=task_id or new_id(), user_id=user_id, asset=asset, price=price, items=items, body_hash=body_hash, expires_in_seconds=seconds)
 
     async def open(self, *user_ids: UUID) -> None:
         async with self.db.transaction() as tx:
@@ -56,6 +67,11 @@ class Bank:
     async def capture(self, *ends: tuple[UUID, int]) -> list[Hold | ServiceError]:
         async with self.db.transaction() as tx:
             return await commands.capture_holds(tx, [CaptureHold(*end) for end in ends])
+
+    def finding(
+        self, task_id: UUID, state: Literal["unknown", "running", "ended", "unreachable"], *, delivered: int = 0, asked_ago_seconds: float = 0
+    ) -> Finding:
+        return Finding(task_id, state, self.clock.now() - timedelta(seconds=asked_ago_seconds), delivered)
 
     async def look(self, *findings: Finding) -> list[Hold]:
         async with self.db.transaction() as tx:
@@ -118,9 +134,7 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-async def bank(
-    service_database: Callable[..., Awaitable[Database]], superuser_url: Callable[[str], Awaitable[str]], clock: FakeClock
-) -> AsyncIterator[Bank]:
+async def bank(service_database: Callable[..., Awaitable[Database]], superuser_url: Callable[[str], Awaitable[str]], clock: FakeClock) -> AsyncIterator[Bank]:
     """Empty books."""
     yield Bank(await service_database("billing", clock=clock), clock, await superuser_url("billing"))
 
@@ -128,3 +142,67 @@ async def bank(
 @pytest.fixture
 def user_id() -> UUID:
     return new_id()
+
+
+class TaskIds(Model):
+    task_ids: list[UUID]
+
+
+class FakeGeneration:
+    """Answers like generation's `POST /internal/tasks/list`, about the tasks it was told of."""
+
+    def __init__(self) -> None:
+        self.tasks: dict[UUID, dict[str, Any]] = {}
+        self.asked: list[set[UUID]] = []
+        self.away = False
+        self.before_answer: Callable[[], Awaitable[None]] | None = None
+
+    def knows(self, task_id: UUID, state: str, *, delivered: int = 0) -> None:
+        self.tasks[task_id] = {"task_id": task_id, "state": state, "delivered": delivered, "asked": 4, "deadline_at": None}
+
+    async def list_tasks(self, request: Request[None]) -> Answer:
+        self.asked.append(set(request.body.task_ids))
+        if self.away:
+            raise Unavailable("a test")
+        known = [self.tasks[task_id] for task_id in request.body.task_ids if task_id in self.tasks]
+        if self.before_answer is not None:
+            await self.before_answer()
+        return Answer(orjson.dumps({"tasks": known}, default=str))
+
+    @property
+    def routes(self) -> list[Route]:
+        return [Route("POST", "/internal/tasks/list", self.list_tasks, auth="service", body=TaskIds)]
+
+
+@pytest.fixture
+def passes() -> Passes:
+    return Passes()
+
+
+@pytest.fixture
+def generation() -> FakeGeneration:
+    return FakeGeneration()
+
+
+@pytest.fixture
+async def deps(bank: Bank, generation: FakeGeneration, passes: Passes, tmp_path: Path) -> AsyncIterator[Deps]:
+    """What billing has open, with a generation that answers over HTTP."""
+    async with open_door(generation.routes, name="generation", passes=passes) as door:
+        settings = passes.settings(BillingSettings, "billing", tmp_path, {"GENERATION_URL": door.url})
+        numbers = Numbers.of(Metrics("billing"))
+        async with (
+            ServiceClient("generation", settings, "billing") as client,
+            lanes.holds_lane(bank.db, bank.terms, bank.signup) as holds,
+            lanes.balance_lane(bank.db, bank.signup) as balances,
+        ):
+            yield Deps(
+                db=bank.db, holds=holds, balances=balances, generation=Generation(client, call_seconds=2), prices=settings.prices(), signup=bank.signup,
+                hold_terms=bank.terms, numbers=numbers, auditor=Auditor(bank.db, numbers, sweep_seconds=10, full_hour_utc=3),
+            )  # fmt: skip
+
+
+@pytest.fixture
+async def door(deps: Deps, passes: Passes) -> AsyncIterator[Door]:
+    """Billing's edge."""
+    async with open_door(ROUTES, deps, name="billing", passes=passes) as opened:
+        yield opened

@@ -100,6 +100,23 @@ async def test_the_same_ask_again_renews_its_hold_and_takes_nothing_more(bank, u
     assert len(await bank.facts()) == 3
 
 
+async def test_a_renewal_never_shortens_a_hold(bank, user_id: UUID) -> None:
+    ask = bank.ask(user_id, 4, seconds=4000)
+    [first] = await bank.place(ask)
+    bank.clock.move(seconds=10)
+    [again] = await bank.place(bank.ask(user_id, 4, task_id=ask.task_id, seconds=100))
+    assert again.hold.expires_at == first.hold.expires_at == (await bank.hold_of(ask.task_id))["expires_at"]
+
+
+async def test_one_hold_looked_at_twice_in_a_batch_is_decided_twice_and_saved_once(bank, user_id: UUID) -> None:
+    task_id = await bank.hold(user_id, 4, seconds=100)
+    bank.clock.move(seconds=100)
+    await bank.look(bank.finding(task_id, "running"), bank.finding(task_id, "ended", delivered=3))
+    hold = await bank.hold_of(task_id)
+    assert (hold["state"], hold["captured_amount"]) == ("captured", 3)
+    await bank.check()
+
+
 async def test_the_same_task_twice_in_one_batch_is_one_hold(bank, user_id: UUID) -> None:
     ask = bank.ask(user_id, 4)
     longer = bank.ask(user_id, 4, task_id=ask.task_id, seconds=3000)

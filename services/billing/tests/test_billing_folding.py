@@ -13,9 +13,7 @@ from common.errors import ServiceError
 from common.ids import new_id
 
 # (which user, which task of theirs, items, price, body)
-places = st.lists(
-    st.tuples(st.integers(0, 1), st.integers(0, 3), st.integers(1, 4), st.sampled_from((1, 2)), st.sampled_from("aab")), min_size=1, max_size=8
-)
+places = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 3), st.integers(1, 4), st.sampled_from((1, 2)), st.sampled_from("aab")), min_size=1, max_size=8)
 # (which user, which task of theirs, delivered)
 ends = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 3), st.integers(0, 4)), min_size=1, max_size=10)
 Place = tuple[int, int, int, int, str]
@@ -49,9 +47,13 @@ class World:
             self.users,
         )
         holds = await self.bank.db.fetch(
-            "SELECT task_id, state, captured_amount, price, items, draws #>> '{}' AS draws, body_hash FROM hold WHERE task_id = ANY($1::uuid[])", list(self.names)
+            "SELECT task_id, state, captured_amount, price, items, draws #>> '{}' AS draws, body_hash FROM hold WHERE task_id = ANY($1::uuid[])",
+            list(self.names),
         )
-        histories = [[(one.number, one.kind, one.amount, one.available_after, self.names.get(one.ref_id)) for one in await self.bank.history(user)] for user in self.users]
+        histories = [
+            [(one.number, one.kind, one.amount, one.available_after, self.names.get(one.ref_id)) for one in await self.bank.history(user)]
+            for user in self.users
+        ]
         facts = [
             (self.users.index(fact.user_id), fact.sequence, fact.kind, fact.amount, fact.available, fact.held, self.names.get(fact.task_id))
             for fact in await self.bank.facts()

@@ -30,7 +30,9 @@ async def test_not_even_the_superuser_changes_an_entry_by_accident(bank, user_id
 async def test_the_same_source_is_never_posted_twice(bank, user_id: UUID) -> None:
     await bank.open(user_id)
     with pytest.raises(asyncpg.UniqueViolationError):
-        await bank.db.fetch("INSERT INTO entry SELECT account_id, 2, debit, credit, asset, amount, posted_after, kind, source, reason, at, hash FROM entry LIMIT 1")
+        await bank.db.fetch(
+            "INSERT INTO entry SELECT account_id, 2, debit, credit, asset, amount, posted_after, kind, source, reason, at, hash FROM entry LIMIT 1"
+        )
 
 
 async def test_an_account_below_zero_is_refused_by_the_table(bank, user_id: UUID) -> None:

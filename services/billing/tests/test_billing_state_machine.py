@@ -301,9 +301,14 @@ class BooksMachine(RuleBasedStateMachine):
         row, holds = self.wait(self._read())
         shown = (row["posted"] - row["held"], row["held"], row["consumed"], row["entries"])
         assert shown == (self.model.available, self.model.held, self.model.consumed, self.model.entries)
-        lots = [(lot.number, lot.left, lot.priority, microseconds(lot.expires_at) if lot.expires_at else None) for lot in sorted(self.model.lots, key=lambda lot: lot.order)]
+        lots = [
+            (lot.number, lot.left, lot.priority, microseconds(lot.expires_at) if lot.expires_at else None)
+            for lot in sorted(self.model.lots, key=lambda lot: lot.order)
+        ]
         assert [tuple(lot) for lot in row["parsed"]] == lots
-        found = {hold["task_id"]: (hold["state"], hold["captured_amount"], hold["written_off_amount"], hold["extensions"], hold["expires_at"]) for hold in holds}
+        found = {
+            hold["task_id"]: (hold["state"], hold["captured_amount"], hold["written_off_amount"], hold["extensions"], hold["expires_at"]) for hold in holds
+        }
         assert found == {task_id: (hold.state, hold.captured, hold.written_off, hold.extensions, hold.expires_at) for task_id, hold in self.model.holds.items()}
 
     async def _read(self) -> tuple[Any, Any]:
@@ -326,5 +331,3 @@ async def test_any_sequence_of_changes_keeps_the_books(bank) -> None:
     machine = type("Machine", (BooksMachine,), {"bank": bank, "loop": asyncio.get_running_loop()})
     limits = settings(max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck))
     await asyncio.to_thread(run_state_machine_as_test, machine, settings=limits)
-
-

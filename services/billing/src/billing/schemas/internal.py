@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import orjson
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from billing.domain import Asset, Balance, Held, HoldState, PlaceHold, PriceList, Purse
 from common.errors import ServiceError
@@ -146,13 +146,21 @@ class BalancesShown(Model):
     balances: list[BalanceShown]
 
 
+def _not_zero(amount: int) -> int:
+    if not amount:
+        raise ValueError("must not be 0")
+    return amount
+
+
 class AdjustmentAsk(Model):
     """A correction; `adjustment_id` names it, so that it is made once."""
 
     adjustment_id: UUID
     user_id: UUID
     asset: Asset
-    amount: int = Field(ge=-_AMOUNT_MAX, le=_AMOUNT_MAX, description="added when positive, taken away when negative; never 0")
+    amount: Annotated[int, AfterValidator(_not_zero)] = Field(
+        ge=-_AMOUNT_MAX, le=_AMOUNT_MAX, description="added when positive, taken away when negative; never 0"
+    )
     reason: str = Field(min_length=1, max_length=500)
     by: str = Field(min_length=1, max_length=100)
 
