@@ -120,7 +120,7 @@ class JwksUrl:
                 self._start_fetching()
             return known
         if self._fetching is not None or self._may_fetch():
-            await asyncio.shield(self._start_fetching())
+            await asyncio.wait([self._start_fetching()])
         if self._fetched_at is None:
             raise Unavailable("the keys of identity are not known yet")
         return self._keys.get(kid)

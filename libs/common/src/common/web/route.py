@@ -27,6 +27,7 @@ _NO_PARAMS: Mapping[str, str] = {}
 _KEY_LENGTH_MAX = 255
 _PARTS_MAX = 200
 _FIELD_BYTES_MAX = 64 * 1024
+_PIECE_BYTES = 64 * 1024
 
 
 class Request(Generic[D]):
@@ -124,14 +125,24 @@ class Request(Generic[D]):
             raise InvalidParameter.of("body", "is not a valid multipart body") from error
         raise PayloadTooLarge(f"the body may have at most {parts_max} parts")
 
-    async def read_part(self, part: BodyPartReader, *, bytes_max: int = _FIELD_BYTES_MAX) -> bytes:
-        """One part's bytes; raises PayloadTooLarge past the limit."""
-        found = bytearray()
-        while chunk := await part.read_chunk(64 * 1024):
-            found += chunk
-            if len(found) > bytes_max:
+    async def pieces(self, part: BodyPartReader, *, bytes_max: int) -> AsyncIterator[bytes]:
+        """One part's bytes as they arrive; raises PayloadTooLarge past the limit, InvalidParameter when the part is broken off."""
+        size = 0
+        while True:
+            try:
+                piece = await part.read_chunk(_PIECE_BYTES)
+            except (ValueError, AssertionError, LookupError) as error:
+                raise InvalidParameter.of(part.name or "body", "could not be read") from error
+            if not piece:
+                return
+            size += len(piece)
+            if size > bytes_max:
                 raise PayloadTooLarge(f"{part.name or 'part'}: at most {bytes_max} bytes")
-        return bytes(found)
+            yield piece
+
+    async def read_part(self, part: BodyPartReader, *, bytes_max: int = _FIELD_BYTES_MAX) -> bytes:
+        """One part's bytes; raises as `pieces` does."""
+        return b"".join([piece async for piece in self.pieces(part, bytes_max=bytes_max)])
 
     async def read_text(self, part: BodyPartReader, *, bytes_max: int = _FIELD_BYTES_MAX) -> str:
         """One part's text; raises InvalidParameter when it is none that could be stored."""

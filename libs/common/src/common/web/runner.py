@@ -72,6 +72,8 @@ class Connection(RequestHandler):
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:
         """What could not be parsed, or escaped every handler: an envelope without any detail, then the connection is closed."""
+        if isinstance(exc, ConnectionError):
+            raise exc
         if request.writer.output_size > 0:
             raise ConnectionError("an answer had begun already")
         unreadable = status == 400 or isinstance(exc, HttpProcessingError)
