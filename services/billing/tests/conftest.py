@@ -1,7 +1,7 @@
 """What billing's tests share: real books on a real database, with a clock moved by hand."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -17,11 +17,10 @@ from billing.api import ROUTES
 from billing.auditor import Auditor
 from billing.clients import Generation
 from billing.deps import Deps
-from billing.domain import Adjust, Asset, Balance, CaptureHold, Finding, Findings, Held, Hold, HoldTerms, PlaceHold, SignUp
+from billing.domain import Adjust, Asset, Balance, CaptureHold, Finding, Findings, Held, Hold, HoldTerms, PlaceHold, Record, SignUp
 from billing.numbers import Numbers
 from billing.settings import BillingSettings
 from billing.store import audit, records
-from billing.store.records import Record
 from common.client import ServiceClient
 from common.clock import FakeClock
 from common.db import Database
@@ -40,8 +39,8 @@ class Bank:
     db: Database
     clock: FakeClock
     superuser_url: str
-    terms: HoldTerms = HoldTerms()
-    signup: SignUp = SignUp()
+    terms: HoldTerms = field(default_factory=HoldTerms)
+    signup: SignUp = field(default_factory=SignUp)
 
     def ask(
         self, user_id: UUID, items: int = 1, *, task_id: UUID | None = None, asset: Asset = "credit", price: int = 1, body: str = "", seconds: int = 2000
@@ -134,9 +133,9 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-async def bank(service_database: Callable[..., Awaitable[Database]], superuser_url: Callable[[str], Awaitable[str]], clock: FakeClock) -> AsyncIterator[Bank]:
+async def bank(service_database: Callable[..., Awaitable[Database]], superuser_url: Callable[[str], Awaitable[str]], clock: FakeClock) -> Bank:
     """Empty books."""
-    yield Bank(await service_database("billing", clock=clock), clock, await superuser_url("billing"))
+    return Bank(await service_database("billing", clock=clock), clock, await superuser_url("billing"))
 
 
 @pytest.fixture
