@@ -15,6 +15,7 @@ from billing.numbers import Numbers
 from billing.settings import BillingSettings
 from common.auth import open_authenticator
 from common.bus import Bus
+from common.bus.consumer import UNHURRIED
 from common.client import ServiceClient
 from common.metrics import Metrics
 from common.service import Service, every, opened_database
@@ -40,7 +41,7 @@ async def open_service(settings: BillingSettings, bus: Bus) -> AsyncIterator[Ser
         )  # fmt: skip
         yield Service(
             name="billing", settings=settings, deps=deps, bus=bus, metrics=metrics, authenticator=authenticator, db=db, relay=relay,
-            routes=ROUTES, subscriptions=subscriptions, lanes=[holds, balances],
+            routes=ROUTES, subscriptions=subscriptions, consumer_limits=UNHURRIED, lanes=[holds, balances],
             loops=[
                 every(settings.sweep_seconds, partial(upkeep.look_at_open_holds, deps, batch_max=settings.sweep_batch_max)),
                 every(settings.sweep_seconds, partial(upkeep.expire_lots, deps)),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from common.auth import open_authenticator
 from common.bus import Bus
+from common.bus.consumer import UNHURRIED
 from common.metrics import Metrics
 from common.objects import ObjectStore, UrlSigner, open_objects
 from common.service import Service, opened_database
@@ -43,6 +44,7 @@ async def open_service(settings: WorksSettings, bus: Bus) -> AsyncIterator[Servi
             relay=relay,
             routes=ROUTES,
             subscriptions=subscriptions,
+            consumer_limits=UNHURRIED,
             lanes=[save_file, create_work],
         )
 

@@ -89,10 +89,10 @@ class Bus(Protocol):
     async def tell(self, facts: Sequence[Fact]) -> None:
         """Say facts that may be lost (progress). Never raises for a broker that is away."""
 
-    def group(self, name: str, topics: Sequence[str]) -> Reader:
-        """A member of a consumer group; each record goes to one member."""
+    def group(self, name: str, topics: Sequence[str], *, gather_seconds: float = 0) -> Reader:
+        """A member of a consumer group; each record goes to one member. The broker may gather records for that long before it answers."""
         ...
 
-    def broadcast(self, topics: Sequence[str]) -> Reader:
+    def broadcast(self, topics: Sequence[str], *, gather_seconds: float = 0) -> Reader:
         """Hears every record said from now on."""
         ...

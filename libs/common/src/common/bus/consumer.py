@@ -58,7 +58,11 @@ class Subscriptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsumerLimits:
-    """How a consumer behaves; times in seconds."""
+    """How a consumer behaves; times in seconds.
+
+    `pace_seconds`: batches begin at least so far apart, so that under load they grow instead of becoming more; an idle consumer never waits.
+    `gather_seconds`: the broker itself may hold records back for so long; for what nobody waits for. The same for broadcasts.
+    """
 
     records_max: int = 500
     wait_seconds: float = 5
@@ -69,6 +73,13 @@ class ConsumerLimits:
     rebuilds_max: int = 3
     dead_in_a_row: int = 20
     dead_share: float = 0.2
+    pace_seconds: float = 0.005
+    gather_seconds: float = 0
+    broadcast_gather_seconds: float = 0.05
+
+
+UNHURRIED = ConsumerLimits(pace_seconds=0.05, gather_seconds=0.1)
+"""For a service that hears what nobody waits for: a tenth of a second later, in far fewer batches."""
 
 
 @dataclass(slots=True)
@@ -106,7 +117,7 @@ class GroupConsumer:
         """Consume until draining; a broker that is away is waited for."""
         self._draining = draining
         while not draining.is_set():
-            reader = self._bus.group(self._subscriptions.group, sorted(self._subscriptions.heard))
+            reader = self._bus.group(self._subscriptions.group, sorted(self._subscriptions.heard), gather_seconds=self._limits.gather_seconds)
             try:
                 await reader.start()
                 await self._consume(reader)
@@ -129,9 +140,11 @@ class GroupConsumer:
             while not self._draining.is_set():
                 records = await _fetch(reader, drained, self._limits)
                 if records:
+                    began = time.monotonic()
                     await self._hear(records)
                     self._progress_at = time.monotonic()
                     self._rebuilds = 0
+                    await _keep_pace(began + self._limits.pace_seconds - self._progress_at)
                 elif records is not None:
                     await self._check_stuck(reader)
         finally:
@@ -258,7 +271,7 @@ class BroadcastConsumer:
     async def run(self, draining: asyncio.Event) -> None:
         """Listen until draining."""
         while not draining.is_set():
-            reader = self._bus.broadcast(sorted(self._subscriptions.overheard))
+            reader = self._bus.broadcast(sorted(self._subscriptions.overheard), gather_seconds=self._limits.broadcast_gather_seconds)
             try:
                 await reader.start()
                 await self._listen(reader, draining)
@@ -277,6 +290,7 @@ class BroadcastConsumer:
                 if records:
                     quiet_since = time.monotonic()
                     await self._hear(records)
+                    await _keep_pace(quiet_since + self._limits.pace_seconds - time.monotonic())
                 elif time.monotonic() - quiet_since > self._limits.stuck_seconds:
                     quiet_since = time.monotonic()
                     if await reader.lagging():
@@ -322,6 +336,11 @@ async def _fetch(reader: Reader, drained: "asyncio.Task[Any]", limits: ConsumerL
         if not fetching.done():
             fetching.cancel()
             await asyncio.gather(fetching, return_exceptions=True)
+
+
+async def _keep_pace(seconds: float) -> None:
+    if seconds > 0:
+        await asyncio.sleep(seconds)
 
 
 async def _sleep(draining: asyncio.Event, seconds: float) -> bool:

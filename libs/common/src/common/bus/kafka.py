@@ -34,6 +34,7 @@ _REBUILDS = (kafka_errors.OutOfOrderSequenceNumber, kafka_errors.ProducerFenced,
 _TOPIC_EXISTS = 36
 _START_SECONDS = 10.0
 _STOP_SECONDS = 2.0
+_GATHER_BYTES_MIN = 512 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,11 +132,11 @@ class KafkaBus:
         except (TimeoutError, kafka_errors.KafkaError, OSError):
             return
 
-    def group(self, name: str, topics: Sequence[str]) -> Reader:
-        return _KafkaReader(self.options, topics, group=name)
+    def group(self, name: str, topics: Sequence[str], *, gather_seconds: float = 0) -> Reader:
+        return _KafkaReader(self.options, topics, group=name, gather_seconds=gather_seconds)
 
-    def broadcast(self, topics: Sequence[str]) -> Reader:
-        return _KafkaReader(self.options, topics, group=None)
+    def broadcast(self, topics: Sequence[str], *, gather_seconds: float = 0) -> Reader:
+        return _KafkaReader(self.options, topics, group=None, gather_seconds=gather_seconds)
 
     async def _send(self, producer: AIOKafkaProducer, record: Outgoing, receipts: Receipts) -> None:
         try:
@@ -225,8 +226,9 @@ class KafkaBus:
 class _KafkaReader:
     """One aiokafka consumer: a member of a group, or a listener to every partition from now on."""
 
-    def __init__(self, options: KafkaOptions, topics: Sequence[str], *, group: str | None) -> None:
+    def __init__(self, options: KafkaOptions, topics: Sequence[str], *, group: str | None, gather_seconds: float) -> None:
         self._options = options
+        self._gather_seconds = gather_seconds
         self._topics = list(topics)
         self._group = group
         self._consumer: AIOKafkaConsumer | None = None
@@ -235,6 +237,9 @@ class _KafkaReader:
         settings = self._options.consumer()
         if self._group is None:
             settings["auto_offset_reset"] = "latest"
+        if self._gather_seconds > 0:
+            # One answer for all partitions instead of one per record: a broker pays per fetch.
+            settings |= {"fetch_min_bytes": _GATHER_BYTES_MIN, "fetch_max_wait_ms": int(self._gather_seconds * 1000)}
         await _check_topics(self._options, self._topics)
         consumer = AIOKafkaConsumer(*self._topics, group_id=self._group, **settings)
         self._consumer = consumer

@@ -103,10 +103,10 @@ class MemoryBus:
             self._append(seal(fact, now, None), None)
         self._wake()
 
-    def group(self, name: str, topics: Sequence[str]) -> Reader:
+    def group(self, name: str, topics: Sequence[str], *, gather_seconds: float = 0) -> Reader:
         return _Member(self, self._groups.setdefault(name, _Group()), topics)
 
-    def broadcast(self, topics: Sequence[str]) -> Reader:
+    def broadcast(self, topics: Sequence[str], *, gather_seconds: float = 0) -> Reader:
         return _Listener(self, topics)
 
     def _append(self, outgoing: Outgoing, receipts: Receipts | None) -> None:
