@@ -138,6 +138,16 @@ async def test_a_song_for_anothers_photo_stays_out_of_it(db: Database, tell: Tel
     assert (work.status, work.audios) == ("created", [])
 
 
+async def test_a_strangers_song_in_the_same_batch_does_not_hide_the_owners(db: Database, tell: Tell, facts: Any) -> None:
+    user, stranger = new_id(), new_id()
+    work_id = await photo_work(db, user)
+    own, strange = [facts.completed(new_id(), one, kind="song", work_id=work_id) for one in (user, stranger)]
+    await tell(sorted([own, strange], key=lambda event: event.fact.task_id))
+    await tell([facts.completed(new_id(), stranger, kind="song", work_id=work_id)])
+    assert await db.fetchval("SELECT status FROM work WHERE work_id = $1", work_id) == "completed"
+    assert [tuple(row) for row in await db.fetch("SELECT user_id, created, completed FROM shelf")] == [(user, 0, 1)]
+
+
 async def test_a_song_heard_before_the_work_it_was_made_for_is_found_once_the_work_is_there(db: Database, tell: Tell, facts: Any) -> None:
     user, photos, song = new_id(), new_id(), new_id()
     await tell([facts.completed(song, user, kind="song", work_id=photos, minutes=9)])

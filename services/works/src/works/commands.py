@@ -30,7 +30,8 @@ async def keep_told(tx: Tx, events: Sequence[Event[TaskFact]]) -> None:
 
 
 async def _add_songs(tx: Tx, songs: Sequence[Told], shelves: Shelves) -> set[UUID]:
-    delivered = {one.fact.work_id: one.fact.user_id for one in songs if one.status == "completed"}
+    # Pairs, for a song of somebody else's for the same photo must not hide the owner's.
+    delivered = {(one.fact.work_id, one.fact.user_id) for one in songs if one.status == "completed"}
     if delivered:
         for user_id, kind in await store.complete_photos(tx.conn, delivered, tx.now):
             shelves.add(user_id, kind, "created", -1)

@@ -1,6 +1,6 @@
 """Every SQL statement works runs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -78,8 +78,8 @@ async def move_creations_back(conn: asyncpg.Connection, created_at: Mapping[UUID
         )
 
 
-async def complete_photos(conn: asyncpg.Connection, owners: Mapping[UUID, UUID], now: datetime) -> list[tuple[UUID, Kind]]:
-    """Photos that got their first song are complete now; answers (user, kind) of each. `owners` says whose song it was."""
+async def complete_photos(conn: asyncpg.Connection, songs: Collection[tuple[UUID, UUID]], now: datetime) -> list[tuple[UUID, Kind]]:
+    """Photos that got their first song are complete now; answers (user, kind) of each. `songs` says for which work and whose each was."""
     rows = await conn.fetch(
         """
         UPDATE work SET status = 'completed', updated_at = $3
@@ -89,8 +89,8 @@ async def complete_photos(conn: asyncpg.Connection, owners: Mapping[UUID, UUID],
         )
         RETURNING user_id, kind
         """,
-        list(owners),
-        list(owners.values()),
+        [work_id for work_id, _ in songs],
+        [user_id for _, user_id in songs],
         now,
     )
     return [(row["user_id"], row["kind"]) for row in rows]
