@@ -1,12 +1,13 @@
 """A gateway in front of stand-in services, by its short path or by the careful one alone."""
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from aiohttp import web
@@ -36,20 +37,71 @@ class Door:
     async def say(self, *pieces: bytes, wait_seconds: float = 5, pause_seconds: float = 0.0) -> bytes:
         """Send these bytes on one connection and read until it ends or nothing comes for a while."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-        answer = b""
-        try:
+        heard: list[bytes] = []
+
+        async def hear() -> None:
+            with contextlib.suppress(ConnectionError):
+                while chunk := await reader.read(65536):
+                    heard.append(chunk)
+
+        hearing = asyncio.create_task(hear())
+        with contextlib.suppress(ConnectionError):  # refused before all was said
             for piece in pieces:
                 writer.write(piece)
                 await writer.drain()
                 await asyncio.sleep(pause_seconds)
-            async with asyncio.timeout(wait_seconds):
-                while chunk := await reader.read(65536):
-                    answer += chunk
-        except (TimeoutError, ConnectionError):
+        await asyncio.wait([hearing], timeout=wait_seconds)
+        hearing.cancel()
+        await asyncio.gather(hearing, return_exceptions=True)
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+        return b"".join(heard)
+
+    async def ask(self, *pieces: bytes, heads: int = 0, **options: float) -> list["Answer"]:
+        """The answers to these bytes, in their order; the first `heads` answered HEAD requests."""
+        return split_answers(await self.say(*pieces, **options), heads=heads)
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    def code(self) -> int:
+        return int(self.headers["x-error-code"])
+
+
+def split_answers(raw: bytes, *, heads: int = 0) -> list[Answer]:
+    answers: list[Answer] = []
+    while raw:
+        head, _, raw = raw.partition(b"\r\n\r\n")
+        first, *lines = head.decode("latin-1").split("\r\n")
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        status = int(first.split()[1])
+        body = b""
+        if len(answers) < heads or status in (204, 304) or status < 200:
             pass
-        finally:
-            writer.close()
-        return answer
+        elif headers.get("transfer-encoding") == "chunked":
+            body, raw = _join_chunks(raw)
+        elif "content-length" in headers:
+            length = int(headers["content-length"])
+            body, raw = raw[:length], raw[length:]
+        else:
+            body, raw = raw, b""
+        answers.append(Answer(status, headers, body))
+    return answers
+
+
+def _join_chunks(raw: bytes) -> tuple[bytes, bytes]:
+    body = b""
+    while True:
+        size, _, raw = raw.partition(b"\r\n")
+        length = int(size, 16)
+        body += raw[:length]
+        raw = raw[length + 2 :]
+        if not length:
+            return body, raw
 
 
 OpenDoor = Callable[..., Any]
@@ -83,7 +135,7 @@ def open_door() -> OpenDoor:
                 sweeper.cancel()
                 done.set()
                 await asyncio.gather(lines, sweeper, return_exceptions=True)
-                await careful.server.shutdown(0)
+                await careful.server.shutdown(0.1)
 
     return opened
 
@@ -160,13 +212,13 @@ async def echo() -> AsyncIterator[Echo]:
 @asynccontextmanager
 async def serving(handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> AsyncIterator[str]:
     """A server of one handler on a free port."""
-    server = web.Server(handler, auto_decompress=False)
+    server = web.Server(handler, auto_decompress=False, handler_cancellation=True)
     listener = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
     try:
         yield f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
     finally:
         listener.close()
-        await server.shutdown(0)
+        await server.shutdown(0.1)
 
 
 @pytest.fixture

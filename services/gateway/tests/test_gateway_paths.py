@@ -1,50 +1,203 @@
-"""Both paths of the gateway, side by side."""
+"""The short path and the careful one, side by side: whatever is asked, however it arrives, both give the same answer."""
 
 import asyncio
+import itertools
 import json
-import re
 from typing import Any
 
 import pytest
+from aiohttp import web
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 TOKEN = b"Authorization: Bearer t\r\n"
+JSON = b"Content-Type: application/json\r\n"
 
 
-def _split(raw: bytes) -> list[tuple[int, dict[str, str], bytes]]:
-    """Answers in the order they came."""
-    answers = []
-    while raw:
-        head, _, raw = raw.partition(b"\r\n\r\n")
-        first, *lines = head.decode("latin-1").split("\r\n")
-        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-        status = int(first.split()[1])
-        body = b""
-        if headers.get("transfer-encoding") == "chunked":
-            while True:
-                size, _, raw = raw.partition(b"\r\n")
-                body += raw[: int(size, 16)]
-                raw = raw[int(size, 16) + 2 :]
-                if int(size, 16) == 0:
-                    break
-        elif "content-length" in headers and status not in (204, 304):
-            length = int(headers["content-length"])
-            body, raw = raw[:length], raw[length:]
-        answers.append((status, headers, body))
-    return answers
+def _request(line: str, headers: bytes = b"", body: bytes | None = None) -> bytes:
+    length = b"" if body is None else b"Content-Length: %d\r\n" % len(body)
+    return line.encode() + b" HTTP/1.1\r\nHost: darkroom.example\r\n" + headers + length + b"\r\n" + (body or b"")
 
 
-@pytest.mark.parametrize("careful_only", [False, True])
-async def test_a_plain_request_reaches_its_service_and_its_answer_comes_back(open_door: Any, echo: Any, careful_only: bool) -> None:
-    async with open_door(echo.url, careful_only=careful_only) as door:
-        raw = await door.say(b"GET /api/works/1?a=b HTTP/1.1\r\nHost: x\r\nX-User-Id: 7\r\nX-Forwarded-For: 1.2.3.4\r\nConnection: close\r\n\r\n")
-    ((status, headers, body),) = _split(raw)
-    told = json.loads(body)
-    names = {name.lower() for name, _ in told["headers"]}
-    assert status == 200
-    assert told["target"] == "/api/works/1?a=b"
-    assert not names & {"x-user-id", "x-forwarded-for"}
-    assert {"x-request-id", "traceparent"} <= names
-    assert headers["access-control-allow-origin"] == "*"
-    assert "aiohttp" not in headers.get("server", "")
-    assert asyncio
-    assert re
+PLAIN = {
+    "a read": _request("GET /api/works/1"),
+    "a query": _request("GET /api/works?page=2&tag=%E6%97%85&empty="),
+    "a slash at the end": _request("GET /api/works/"),
+    "an escape": _request("GET /api/scenes/paris%20street"),
+    "headers of others": _request(
+        "GET /works", b"X-User-Id: 7\r\nx-internal-secret: s\r\nX-Forwarded-For: 1.2.3.4\r\nForwarded: for=1.2.3.4\r\nX_User_Id: 7\r\n"
+    ),
+    "a method override": _request("POST /points/purchase", TOKEN + b"X-HTTP-Method-Override: DELETE\r\n", b"{}"),
+    "a body": _request("POST /api/tasks/create", TOKEN + JSON + b"Idempotency-Key: k\r\n", b'{"type":"travel"}'),
+    "an empty body": _request("POST /api/tasks/7/cancel", TOKEN, b""),
+    "a body of 64 KiB": _request("POST /api/tasks/create", TOKEN + JSON, b"x" * 65536),
+    "a larger body": _request("POST /api/tasks/create", TOKEN + JSON, b"x" * 65537),
+    "a put": _request("PUT /api/works/1", TOKEN + JSON, b'{"is_public":true}'),
+    "a delete": _request("DELETE /api/works/1", TOKEN),
+    "chunks sent": _request("POST /api/tasks/create", TOKEN + b"Transfer-Encoding: chunked\r\n") + b"3\r\nabc\r\n4;x=y\r\ndefg\r\n0\r\n\r\n",
+    "chunks answered": _request("GET /works/chunks"),
+    "nothing answered": _request("DELETE /works/none", TOKEN),
+    "not modified": _request("GET /works/same"),
+    "a refusal of the service": _request("PUT /works/refused", TOKEN, b"{}"),
+    "a large answer": _request("GET /files/large"),
+    "an unknown path": _request("GET /nowhere"),
+    "an unknown path of the photo dialect": _request("GET /api/nowhere", b"Accept-Language: en\r\n"),
+    "a wrong method": _request("DELETE /users", TOKEN),
+    "no token": _request("GET /api/auth/me"),
+    "a song token": _request("GET /points/history", b"X-LC-Session: t\r\n"),
+    "a language": _request("GET /points/history", b"accept-language: en-GB,zh;q=0.5\r\n"),
+    "a problem": _request("GET /points/history", b"Accept: application/problem+json\r\n"),
+    "too large": _request("POST /login", JSON, b"x" * (256 * 1024 + 1)),
+    "preflight": _request("OPTIONS /api/works", b"Origin: https://app.example\r\nAccess-Control-Request-Method: PUT\r\n"),
+    "its own request id": _request("GET /works/1", b"X-Request-Id: my-id-1\r\n"),
+    "a bad request id": _request("GET /works/1", b"X-Request-Id: <script>\r\n"),
+    "its own trace": _request("GET /works/1", b"traceparent: 00-0123456789abcdef0123456789abcdef-0123456789abcdef-01\r\n"),
+    "a bad trace": _request("GET /works/1", b"traceparent: 00-00000000000000000000000000000000-0123456789abcdef-01\r\n"),
+    "continue first": _request("POST /login", JSON + b"Expect: 100-continue\r\n", b'{"a":1}'),
+    "a foreign upgrade": _request("GET /works/1", b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n"),
+    "a header that is named": _request("GET /works/1", b"Connection: X-Secret\r\nX-Secret: s\r\n"),
+    "two hosts": _request("GET /works/1", b"Host: other.example\r\n"),
+    "no host": b"GET /works/1 HTTP/1.1\r\n\r\n",
+    "two lengths": _request("POST /login", b"Content-Length: 5\r\n", b"abc"),
+    "a length and chunks": _request("POST /login", b"Transfer-Encoding: chunked\r\n", b"3\r\nabc\r\n0\r\n\r\n"),
+    "an unknown coding": _request("POST /login", b"Transfer-Encoding: gzip\r\n"),
+    "a signed length": b"POST /login HTTP/1.1\r\nHost: x\r\nContent-Length: +3\r\n\r\nabc",
+    "a folded header": _request("GET /works/1", b"X-A: b\r\n c\r\n"),
+    "a space before the colon": _request("GET /works/1", b"X-A : b\r\n"),
+    "a control character": _request("GET /works/1", b"X-A: b\x01c\r\n"),
+    "a bare line feed": b"GET /works/1 HTTP/1.1\r\nHost: x\nX-A: b\r\n\r\n",
+    "TRACE": _request("TRACE /users"),
+    "CONNECT": b"CONNECT /users HTTP/1.1\r\nHost: x\r\n\r\n",
+    "an absolute target": _request("GET http://darkroom.example/works/1"),
+    "an older version": b"GET /works/1 HTTP/1.0\r\nHost: x\r\n\r\n",
+    "nonsense": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 this is not HTTP\r\n\r\n",
+    "many headers": _request("GET /works/1", b"".join(b"X-%d: y\r\n" % number for number in range(10_000))),
+    "one long header": _request("GET /works/1", b"X-A: " + b"y" * 20_000 + b"\r\n"),
+}
+REFUSED = {
+    "two hosts", "no host", "two lengths", "a length and chunks", "an unknown coding", "a signed length", "a folded header", "a space before the colon",
+    "a control character", "a bare line feed", "nonsense", "many headers", "one long header",
+}
+CLOSES = {"too large", "an older version", "TRACE", "CONNECT", "an absolute target", "continue first", "a foreign upgrade"}
+SAFE_TO_CHAIN = sorted(set(PLAIN) - REFUSED - CLOSES)
+WITHOUT_COMPARISON = {"date", "x-request-id", "server", "connection", "keep-alive"}
+CLOSING = _request("GET /works/bye", b"Connection: close\r\n")
+
+
+def _plain(answer: Any) -> tuple[int, dict[str, str], Any]:
+    headers = {name: value for name, value in answer.headers.items() if name not in WITHOUT_COMPARISON}
+    body = answer.body
+    if body.startswith(b'{"method"') or b'"timestamp"' in body or b'"request_id"' in body:
+        told = json.loads(body)
+        headers.pop("content-length", None)
+        told.pop("timestamp", None)
+        told.pop("request_id", None)
+        told["headers"] = sorted(
+            [name.lower(), "" if name.lower() in ("traceparent", "x-request-id") else value]
+            for name, value in told.get("headers", [])
+            if (name.lower(), value) != ("content-length", "0")  # a body of nothing, said or not
+        )
+        body = told
+    return answer.status, headers, body
+
+
+@pytest.fixture
+async def doors(open_door: Any, echo: Any) -> Any:
+    async with open_door(echo.url) as short, open_door(echo.url, careful_only=True) as careful:
+        yield short, careful
+
+
+@pytest.mark.parametrize("name", PLAIN)
+async def test_both_paths_answer_alike(doors: Any, name: str) -> None:
+    raw = PLAIN[name] + (CLOSING if name in SAFE_TO_CHAIN else b"")
+    short, careful = [await door.ask(raw, wait_seconds=1) for door in doors]
+    assert [_plain(one) for one in short] == [_plain(one) for one in careful]
+    assert short
+    assert all(one.status < 500 for one in short)
+    if name in REFUSED:
+        assert short[0].status == 400
+        assert short[0].code() == 10001
+
+
+@pytest.mark.parametrize("name", ["a body", "chunks answered", "an unknown path", "no token", "its own request id", "chunks sent"])
+async def test_a_request_may_arrive_byte_by_byte_or_cut_anywhere(doors: Any, name: str) -> None:
+    whole = PLAIN[name] + CLOSING
+    for door in doors:
+        expected = [_plain(one) for one in await door.ask(PLAIN[name], CLOSING)]
+        by_byte = await door.ask(*(whole[at : at + 1] for at in range(len(whole))))
+        assert [_plain(one) for one in by_byte] == expected
+        for cut in range(1, len(whole), 7):
+            assert [_plain(one) for one in await door.ask(whole[:cut], whole[cut:], pause_seconds=0.001)] == expected
+
+
+@given(names=st.lists(st.sampled_from(SAFE_TO_CHAIN), min_size=1, max_size=12), cuts=st.lists(st.integers(0, 4000), max_size=4))
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_requests_sent_in_one_go_are_answered_in_their_order(doors: Any, names: list[str], cuts: list[int]) -> None:
+    raw = b"".join(PLAIN[name] for name in names) + CLOSING
+    edges = sorted({0, len(raw), *(cut % len(raw) for cut in cuts)})
+    pieces = [raw[start:end] for start, end in itertools.pairwise(edges)]
+    short, careful = [[_plain(one) for one in await door.ask(*pieces)] for door in doors]
+    assert len(short) == len(names) + 1
+    assert short == careful
+
+
+@pytest.mark.parametrize("path", ["/works/1", "/works/large", "/works/chunks", "/works/none", "/nowhere"])
+async def test_a_head_has_no_body_and_the_next_answer_follows(doors: Any, path: str) -> None:
+    for door in doors:
+        answers = await door.ask(_request(f"HEAD {path}") + CLOSING, heads=1)
+        assert [one.body == b"" for one in answers] == [True, False]
+        assert answers[1].status == 200
+
+
+async def test_an_answer_that_breaks_off_breaks_off_for_the_client_too(doors: Any) -> None:
+    for door in doors:
+        raw = await door.say(_request("GET /works/broken"))
+        assert raw.startswith(b"HTTP/1.1 200")
+        assert b"Content-Length: 1000" in raw
+        assert len(raw) < 1000
+
+
+async def test_what_the_client_says_is_what_the_service_hears(doors: Any, echo: Any) -> None:
+    for door in doors:
+        (answer,) = await door.ask(_request("POST /api/tasks/create?x=%2C", TOKEN + JSON + b"Idempotency-Key: \"k 1\"\r\nConnection: close\r\n", b'{"a":1}'))
+        told = json.loads(answer.body)
+        headers = {name.lower(): value for name, value in told["headers"]}
+        assert (told["method"], told["target"], told["size"]) == ("POST", "/api/tasks/create?x=%2C", 7)
+        assert headers["authorization"] == "Bearer t"
+        assert headers["idempotency-key"] == '"k 1"'
+        assert headers["host"] == "darkroom.example"
+        assert answer.headers["x-request-id"] == headers["x-request-id"] or len(answer.headers["x-request-id"]) == 32
+
+
+async def test_a_large_upload_streams_through_without_being_kept(open_door: Any, echo: Any) -> None:
+    body = b"0123456789abcdef" * 65536
+    async with open_door(echo.url) as door:
+        (answer,) = await door.ask(_request("POST /api/upload/single", TOKEN + b"Connection: close\r\n", body), wait_seconds=10)
+    assert json.loads(answer.body)["size"] == len(body)
+
+
+async def test_a_client_that_reads_slowly_slows_the_service_down_instead_of_filling_memory(open_door: Any, serve: Any) -> None:
+    sent = 0
+
+    async def flood(request: web.BaseRequest) -> web.StreamResponse:
+        nonlocal sent
+        response = web.StreamResponse(headers={"Content-Length": str(64 << 20)})
+        await response.prepare(request)
+        for _ in range(1024):
+            await response.write(bytes(65536))
+            sent += 65536
+        return response
+
+    for careful_only in (False, True):
+        sent = 0
+        async with serve(flood) as url, open_door(url, careful_only=careful_only) as door:
+            reader, writer = await asyncio.open_connection("127.0.0.1", door.port, limit=1024)
+            writer.write(_request("GET /files/x"))
+            await asyncio.sleep(0.5)
+            assert sent < 24 << 20
+            total = 0
+            while total < 64 << 20:
+                chunk = await reader.read(1 << 20)
+                assert chunk
+                total += len(chunk)
+            writer.close()

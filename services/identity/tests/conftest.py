@@ -58,7 +58,7 @@ async def billing() -> AsyncIterator[Billing]:
     told.url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
     yield told
     listener.close()
-    await server.shutdown(0)
+    await server.shutdown(0.1)
 
 
 class Identity:

@@ -19,6 +19,7 @@ from gateway.upstreams import Address, Replicas, open_replicas
 UPSTREAMS = ("identity", "works", "generation", "billing", "notify")
 SWEEP_SECONDS = 0.25
 DRAIN_LOOK_SECONDS = 0.05
+CUT_SECONDS = 0.1  # not 0, which aiohttp takes for "no limit"
 
 
 @asynccontextmanager
@@ -76,7 +77,7 @@ async def drain(hall: Hall, careful: Streamed) -> None:
             tunnel.cut()
         for front in list(hall.fronts):
             front.cut()
-        await careful.server.shutdown(0)
+        await careful.server.shutdown(CUT_SECONDS)
 
 
 async def _sweep(hall: Hall) -> None:

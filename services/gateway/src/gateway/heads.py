@@ -13,6 +13,7 @@ from gateway.routes import HEALTH, Route, RouteTable
 _LEARNED_MAX = 4096
 # Paths without escapes and without segments that begin with a dot have one spelling only.
 _FIRST_LINE = re.compile(rb"(GET|HEAD|POST|PUT|PATCH|DELETE) ((?:/[A-Za-z0-9_~:@!$&'()*+,=-][A-Za-z0-9._~:@!$&'()*+,=-]*)+)(\?[!\"$-~]*)? HTTP/1\.1")
+_CONNECTION_WORDS = frozenset({b"keep-alive", b"close", b"upgrade", b"http2-settings", b"te"})
 _DIGITS_MAX = 6
 _READS = frozenset({b"GET", b"HEAD"})
 
@@ -29,14 +30,15 @@ _PRINTABLE = bytes((9, *range(32, 127), *range(128, 256)))
 class Headers:
     """What the headers of a request say, and which of them are sent on."""
 
-    __slots__ = ("block", "connection", "kept", "length", "request_id", "seen")
+    __slots__ = ("block", "connection", "kept", "length", "request_id", "seen", "upgrades")
 
     def __init__(self, block: bytes) -> None:
         self.block = block
         self.kept = block
         self.seen = 0
         self.length = 0
-        self.connection = b""
+        self.connection: frozenset[bytes] = frozenset()
+        self.upgrades = False
         self.request_id = b""
 
     def value_of(self, name: bytes) -> str | None:
@@ -58,9 +60,11 @@ class Headers:
             self.length = int(given)
             return True
         if bit is _CONNECTION:
-            self.connection = given.lower()
-        elif bit is _UPGRADE and given.lower() != b"websocket":
-            return None
+            self.connection = frozenset(word.strip() for word in given.lower().split(b","))
+            return None if self.connection - _CONNECTION_WORDS else False
+        if bit is _UPGRADE:
+            # Offers of other protocols are not taken up.
+            self.upgrades = given.lower() == b"websocket"
         elif bit is _REQUEST_ID and edge.is_request_id(given.decode("latin-1")):
             self.request_id = given
         elif bit is _TRACEPARENT:
@@ -80,7 +84,7 @@ class Asked:
         self.headers = headers
         self.request_id = request_id
         self.length = headers.length
-        self.close = headers.connection == b"close"
+        self.close = b"close" in headers.connection
         self.repeatable = method in _READS or bool(headers.seen & _KEY)
         self.upgrades = False
         self.route: Route | None = None
@@ -127,13 +131,11 @@ class HeadReader:
             asked.error = error
             return True
         ending = b""
-        if headers.seen & _UPGRADE:
-            if not asked.route.websocket or b"upgrade" not in headers.connection or headers.length:
+        if asked.route.websocket:
+            if not headers.upgrades or b"upgrade" not in headers.connection or headers.length:
                 return False
             asked.upgrades = True
             ending = b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
-        elif asked.route.websocket or headers.connection not in (b"", b"close", b"keep-alive"):
-            return False
         if not headers.seen & _TRACEPARENT:
             ending += b"traceparent: 00-%b%016x-%016x-01\r\n" % (self._prefix, number, number)
         asked.head = b"%b %b%b HTTP/1.1%b\r\nX-Request-Id: %b\r\n%b\r\n" % (first[1], first[2], first[3] or b"", headers.kept, asked.request_id, ending)

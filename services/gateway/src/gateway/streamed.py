@@ -211,6 +211,9 @@ class _Passage:
         url = _url(address, self._target)
         answer = await session.request(self._asked.method, url, headers=headers, data=body or None, allow_redirects=False, timeout=timeout)
         self._replicas.answered(address)
+        if not 200 <= answer.status < 600:
+            answer.close()
+            raise Unavailable("the service gave an answer that is none")
         return answer
 
     async def _relay(self, answer: aiohttp.ClientResponse) -> web.StreamResponse:
