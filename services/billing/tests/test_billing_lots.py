@@ -70,3 +70,13 @@ def test_taking_and_returning_neither_makes_nor_loses_credits(lots: list[Lot], d
 @given(any_lots)
 def test_lots_read_back_as_they_were_written(lots: list[Lot]) -> None:
     assert lot.read(lot.write(lots)) == lots
+
+
+@given(any_lots, st.integers(1, 60))
+def test_drawing_from_written_lots_is_taking_from_read_ones(lots: list[Lot], amount: int) -> None:
+    drawn = lot.draw(lot.write(lots), amount)
+    if not lots or lots[0].amount <= amount:
+        assert drawn is None
+        return
+    taken = lot.take(lots, amount)
+    assert drawn == (lot.write(lots), lot.write(taken))

@@ -1,6 +1,6 @@
 """The rules of money, one noun per file; no I/O, no clock, no ids of their own."""
 
-from billing.domain.account import Account, Captured, Hold, HoldState, Owner, Placed, Record, RecordKind
+from billing.domain.account import Account, Captured, Hold, HoldState, Owner, Record, RecordKind
 from billing.domain.ask import Adjust, CaptureHold, Finding, Held, HoldTerms, PlaceHold, SignUp
 from billing.domain.balance import Balance, Purse
 from billing.domain.book import Book
@@ -11,5 +11,5 @@ from billing.domain.price import PriceList
 
 __all__ = [
     "ASSETS", "Account", "Adjust", "Asset", "Balance", "Book", "CaptureHold", "Captured", "Entry", "Finding", "Findings", "Held", "Hold",
-    "HoldState", "HoldTerms", "Lot", "Owner", "PlaceHold", "Placed", "PriceList", "Purse", "Record", "RecordKind", "SignUp", "System",
+    "HoldState", "HoldTerms", "Lot", "Owner", "PlaceHold", "PriceList", "Purse", "Record", "RecordKind", "SignUp", "System",
 ]  # fmt: skip

@@ -36,7 +36,8 @@ class Account:
     records: int
     head: bytes
     """The hash of its last entry."""
-    stored_lots: str
+    written_lots: str
+    """Its lots, as `lot.write` wrote them; stale while they are read."""
     next_expiry_us: int | None
     """When the next of its lots expires, at the earliest."""
     _lots: list[Lot] | None = None
@@ -54,14 +55,21 @@ class Account:
     def lots(self) -> list[Lot]:
         """What is left of each grant and not held, in the order it is used."""
         if self._lots is None:
-            self._lots = lot.read(self.stored_lots)
+            self._lots = lot.read(self.written_lots)
         return self._lots
 
-    def written_lots(self) -> tuple[str, int | None]:
-        """The lots as they are to be stored, and when the next of them expires."""
-        if self._lots is None:
-            return self.stored_lots, self.next_expiry_us
-        return lot.write(self._lots), lot.soonest_us(self._lots)
+    def draw(self, amount: int) -> str:
+        """Take this much out of the lots; answers what came from where, as `lot.write` writes it. The caller has checked that it is there."""
+        drawn = lot.draw(self.written_lots, amount) if self._lots is None else None
+        if drawn is None:
+            return lot.write(lot.take(self.lots, amount))
+        self.written_lots, draws = drawn
+        return draws
+
+    def close_lots(self) -> None:
+        """Bring `written_lots` and `next_expiry_us` up to date, before they are stored."""
+        if self._lots is not None:
+            self.written_lots, self.next_expiry_us, self._lots = lot.write(self._lots), lot.soonest_us(self._lots), None
 
 
 @dataclass(slots=True)
@@ -69,7 +77,8 @@ class Hold:
     """Credits reserved for one task. `look_at` is when upkeep has a look at it, should nothing resolve it before.
 
     `draws` is what it took from which grants, as `lot.write` writes it. `was` is the state it was loaded in, which a save names.
-    A capture asks nothing about time, so the fields after `draws` are not loaded for it.
+    A capture asks nothing about time, so the fields after `draws` are not loaded for it. The last three are of a hold that is being
+    placed: how long it stands, and the record that shows it; a hold of nothing has none.
     """
 
     task_id: UUID
@@ -85,6 +94,9 @@ class Hold:
     renewed_at: datetime = NOT_LOADED
     expires_at: datetime = NOT_LOADED
     look_at: datetime = NOT_LOADED
+    expires_in_seconds: int = 0
+    record_number: int | None = None
+    available_after: int = 0
     was: HoldState = field(init=False)
 
     def __post_init__(self) -> None:
@@ -106,15 +118,6 @@ class Record(NamedTuple):
     ref_id: UUID | None
     description: str | None
     at: datetime
-
-
-class Placed(NamedTuple):
-    """A new hold and the number of the record that shows it; a hold of nothing has none."""
-
-    hold: Hold
-    expires_in_seconds: int
-    record_number: int | None
-    available_after: int
 
 
 class Captured(NamedTuple):

@@ -7,7 +7,7 @@ from typing import Literal
 from uuid import UUID
 
 from billing.domain import lot
-from billing.domain.account import Account, Captured, Hold, HoldState, Owner, Placed, Record, RecordKind
+from billing.domain.account import Account, Captured, Hold, HoldState, Owner, Record, RecordKind
 from billing.domain.ask import Adjust, Finding, Held, HoldTerms, PlaceHold, SignUp
 from billing.domain.entry import Entry, EntryKind, System, link, microseconds
 from billing.domain.lot import Lot
@@ -28,7 +28,7 @@ class Book:
         self.accounts = {account.account_id: account for account in accounts}
         self.holds = {hold.task_id: hold for hold in holds}
         self.changed_accounts: dict[int, Account] = {}
-        self.placed: dict[UUID, Placed] = {}
+        self.placed: dict[UUID, Hold] = {}
         self.captured: list[Captured] = []
         self.ended: dict[UUID, Hold] = {}
         """Holds resolved without a capture, or captured late."""
@@ -98,18 +98,18 @@ class Book:
         available = account.posted - account.held
         if amount > available:
             return InsufficientCredits.of(required=amount, current=available)
-        draws = lot.write(lot.take(account.lots, amount)) if amount else "[]"
-        expires_at = self.now + timedelta(seconds=ask.expires_in_seconds)
-        hold = Hold(
-            ask.task_id, account.account_id, "open", ask.price, ask.items, 0, 0, draws, ask.body_hash, 0, self.now, expires_at, self.look_at
-        )  # fmt: skip
+        draws = account.draw(amount) if amount else "[]"
         account.held += amount
         number = None
         if amount:
             number = account.records = account.records + 1
             self._say(account, "held", amount, ask.task_id)
-        self.holds[ask.task_id] = hold
-        self.placed[ask.task_id] = Placed(hold, ask.expires_in_seconds, number, available - amount)
+        seconds = ask.expires_in_seconds
+        hold = Hold(
+            ask.task_id, account.account_id, "open", ask.price, ask.items, 0, 0, draws, ask.body_hash, 0, self.now,
+            self.now + timedelta(seconds=seconds), self.look_at, seconds, number, available - amount,
+        )  # fmt: skip
+        self.holds[ask.task_id] = self.placed[ask.task_id] = hold
         return Held(hold, account.asset, available - amount)
 
     def _place_again(self, account: Account, hold: Hold, ask: PlaceHold) -> Held | ServiceError:
@@ -120,11 +120,10 @@ class Book:
         expires_at = self.now + timedelta(seconds=ask.expires_in_seconds)
         if expires_at > hold.expires_at or hold.renewed_at < self.now:
             hold.renewed_at, hold.look_at, hold.expires_at = self.now, self.look_at, max(hold.expires_at, expires_at)
-            placed = self.placed.get(hold.task_id)
-            if placed is None:
-                self.moved[hold.task_id] = hold
+            if hold.task_id in self.placed:
+                hold.expires_in_seconds = max(hold.expires_in_seconds, ask.expires_in_seconds)
             else:
-                self.placed[hold.task_id] = placed._replace(expires_in_seconds=max(placed.expires_in_seconds, ask.expires_in_seconds))
+                self.moved[hold.task_id] = hold
         return Held(hold, account.asset, account.available)
 
     def capture(self, hold: Hold, delivered: int) -> Hold | Conflict:

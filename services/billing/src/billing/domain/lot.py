@@ -85,8 +85,21 @@ def soonest_us(lots: Sequence[Lot]) -> int | None:
     return min((lot.until_us for lot in lots if lot.until_us is not None), default=None)
 
 
+def draw(text: str, amount: int) -> tuple[str, str] | None:
+    """What `take` does, on lots as they are written, when the first of them has more than enough: (what is left, what was drawn).
+
+    None when it has not. This is how almost every hold draws, and it costs a quarter of reading, taking and writing.
+    """
+    number, _, rest = text[2:].partition(",")
+    there, _, rest = rest.partition(",")
+    if not there or int(there) <= amount:
+        return None
+    terms = rest[: rest.index("]")]
+    return f"[[{number},{int(there) - amount},{rest}", f"[[{number},{amount},{terms}]]"
+
+
 def write(lots: Sequence[Lot]) -> str:
-    """Lots as they are stored: JSON, `[[number, amount, priority, until_us], ...]`."""
+    """Lots as they are stored: JSON without a space, `[[number,amount,priority,until_us],...]`."""
     return orjson.dumps([list(lot) for lot in lots]).decode()
 
 

@@ -2,11 +2,12 @@
 
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
+from operator import attrgetter
 from uuid import UUID
 
 import asyncpg
 
-from billing.domain import Account, Book, Captured, Hold, HoldTerms, Owner, Placed, System
+from billing.domain import Account, Book, Captured, Hold, HoldTerms, Owner, System
 from billing.domain.entry import first_link
 
 _ACCOUNT = "account_id, user_id, asset, posted, held, consumed, version, entries, records, head, lots, next_expiry_us"
@@ -119,8 +120,14 @@ _INSERT_RECORDS = """
     SELECT * FROM unnest($1::public.record[])"""
 
 
+_account_change = attrgetter("account_id", "posted", "held", "consumed", "version", "entries", "records", "head", "written_lots", "next_expiry_us")
+_placed = attrgetter("task_id", "account_id", "price", "items", "expires_in_seconds", "body_hash", "draws", "record_number", "available_after")
+
+
 async def save_book(conn: asyncpg.Connection, book: Book) -> None:
     """Write everything the book has changed, each row once. One statement for a batch of plain holds or plain captures."""
+    for account in book.changed_accounts.values():
+        account.close_lots()
     accounts = [_account_change(account) for account in book.changed_accounts.values()]
     if book.placed:
         await conn.execute(_SAVE_PLACED, accounts, [_placed(one) for one in book.placed.values()], book.now, book.look_at)
@@ -137,21 +144,6 @@ async def save_book(conn: asyncpg.Connection, book: Book) -> None:
         await conn.execute(_INSERT_ENTRIES, book.entries)
     if book.records:
         await conn.execute(_INSERT_RECORDS, book.records)
-
-
-def _account_change(account: Account) -> tuple[object, ...]:
-    return (
-        account.account_id, account.posted, account.held, account.consumed, account.version, account.entries, account.records, account.head,
-        *account.written_lots(),
-    )  # fmt: skip
-
-
-def _placed(placed: Placed) -> tuple[object, ...]:
-    hold = placed.hold
-    return (
-        hold.task_id, hold.account_id, hold.price, hold.items, placed.expires_in_seconds, hold.body_hash, hold.draws, placed.record_number,
-        placed.available_after,
-    )  # fmt: skip
 
 
 def _captured(captured: Captured) -> tuple[object, ...]:
