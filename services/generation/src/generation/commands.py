@@ -1,6 +1,6 @@
 """Every change generation makes to tasks, for a batch: lock, decide, save, announce. Each is safe to repeat."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -34,20 +34,28 @@ async def create_tasks(tx: Tx, asks: Sequence[Placed], *, seats: Seats | None = 
 
     Safe twice: a task that is there stays as it is, whatever became of it. Written in the order of ids, because two writers of one id wait for each other.
     """
-    in_order = sorted(asks, key=lambda placed: placed.ask.task_id)
-    new = [_new_task(placed, tx.now) for placed in in_order]
-    hashes = [placed.ask.body_hash for placed in in_order]
-    seated = min(seats.count, len(new)) if seats is not None else 0
-    born: set[UUID] = set()
-    if seated and seats is not None:
-        born = await tasks.insert_claimed_tasks(tx.conn, new[:seated], hashes[:seated], lease=seats.lease, provider=seats.provider)
-    written = born | (await tasks.insert_tasks(tx.conn, new[seated:], hashes[seated:]) if seated < len(new) else set())
-    for task in new:
-        if task.task_id in written:
+    new = [_new_task(placed, tx.now) for placed in asks]
+    in_order = sorted(range(len(new)), key=lambda place: new[place].task_id.int)
+    seated = set(in_order[: seats.count]) if seats is not None else set()
+    written: set[UUID] = set()
+    for songs in (False, True):
+        places = [place for place in in_order if (new[place].kind == "song") == songs]
+        written |= await _insert(tx, new, asks, [place for place in places if place in seated], seats)
+        written |= await _insert(tx, new, asks, [place for place in places if place not in seated], None)
+    made = [task if task.task_id in written else None for task in new]
+    for task in made:
+        if task is not None:
             tx.emit(_created(task), trace=task.trace)
-    found = {task.task_id: task for task in new if task.task_id in written}
-    claims = [_born_claim(task) for task in new[:seated] if task.task_id in born]
-    return [found.get(placed.ask.task_id) for placed in asks], claims
+    return made, [_born_claim(task) for place, task in enumerate(made) if task is not None and place in seated]
+
+
+async def _insert(tx: Tx, new: Sequence[Task], asks: Sequence[Placed], places: Sequence[int], seats: Seats | None) -> set[UUID]:
+    rows, hashes = [new[place] for place in places], [asks[place].ask.body_hash for place in places]
+    if not rows:
+        return set()
+    if seats is None:
+        return await tasks.insert_tasks(tx.conn, rows, hashes)
+    return await tasks.insert_claimed_tasks(tx.conn, rows, hashes, lease=seats.lease, provider=seats.provider)
 
 
 def _new_task(placed: Placed, now: datetime) -> Task:
@@ -59,7 +67,7 @@ def _new_task(placed: Placed, now: datetime) -> Task:
 
 
 def _created(task: Task) -> TaskCreated:
-    return TaskCreated.model_construct(
+    return TaskCreated(
         sequence=1, task_id=task.task_id, user_id=task.user_id, kind=task.kind, asked=task.asked, price=task.price, scene=task.scene_id, title=task.title,
         work_id=task.work_id,
     )  # fmt: skip
@@ -67,7 +75,7 @@ def _created(task: Task) -> TaskCreated:
 
 def _born_claim(task: Task) -> Claim:
     return Claim(
-        task.task_id, task.user_id, task.work_id, task.kind, 2, 1, task.asked, task.seed, task.scene_id, task.deadline_at, task.brief, task.trace
+        task.task_id, task.user_id, task.work_id, task.kind, 2, 1, task.asked, task.scene_id, task.deadline_at, task.brief, task.trace
     )  # fmt: skip
 
 
@@ -83,16 +91,17 @@ async def claim_tasks(
 
 async def finish_tasks(tx: Tx, asks: Sequence[Finish]) -> list[Finished | Stale]:
     """End tasks whose claim still has them, with what arrived. Safe twice: a finish that names the claim that ended the task is answered by that end."""
-    latest: dict[UUID, Finish] = {}
-    for ask in sorted(asks, key=lambda ask: ask.claim.claim_no):
-        latest[ask.claim.task_id] = ask
-    ends = [_end_row(latest[task_id]) for task_id in sorted(latest)]
-    versions = await tasks.finish_tasks(tx.conn, ends, [row for ask in latest.values() for row in ask.unsaved], now=tx.now)
-    for end in ends:
-        if end.task_id in versions:
-            ask = latest[end.task_id]
-            tx.emit(_ended(ask, end, versions[end.task_id]), trace=ask.claim.trace)
-    return await _truths(tx, asks, {end.task_id: end for end in ends}, versions)
+    latest = {ask.claim.task_id: ask for ask in sorted(asks, key=lambda ask: ask.claim.claim_no)}
+    in_order = sorted(latest.values(), key=lambda ask: ask.claim.task_id.int)
+    ends = [_end_row(ask) for ask in in_order]
+    versions = await tasks.finish_tasks(tx.conn, ends, [row for ask in in_order for row in ask.unsaved], now=tx.now)
+    ended: dict[UUID, tuple[Finish, Finished]] = {}
+    for ask, end in zip(in_order, ends, strict=True):
+        version = versions.get(end.task_id)
+        if version is not None:
+            tx.emit(_ended(ask, end, version), trace=ask.claim.trace)
+            ended[end.task_id] = ask, Finished(end.state, version)
+    return await _truths(tx, asks, ended)
 
 
 def _end_row(ask: Finish) -> EndRow:
@@ -101,33 +110,31 @@ def _end_row(ask: Finish) -> EndRow:
     return EndRow(ask.claim.task_id, ask.claim.claim_no, "completed" if delivered else "failed", delivered, outcome)
 
 
-async def _truths(tx: Tx, asks: Sequence[Finish], ends: dict[UUID, EndRow], versions: dict[UUID, int]) -> list[Finished | Stale]:
+async def _truths(tx: Tx, asks: Sequence[Finish], ended: Mapping[UUID, tuple[Finish, Finished]]) -> list[Finished | Stale]:
     """What became of each ask; those that ended nothing are told how the task really stands."""
-    lost = {ask.claim.task_id for ask in asks if ask.claim.task_id not in versions or ends[ask.claim.task_id].claim_no != ask.claim.claim_no}
+    found = [ended.get(ask.claim.task_id) for ask in asks]
+    lost = {ask.claim.task_id for ask, one in zip(asks, found, strict=True) if one is None or one[0].claim.claim_no != ask.claim.claim_no}
     there = await tasks.list_known(tx.conn, lost) if lost else {}
-    truths: list[Finished | Stale] = []
-    for ask in asks:
-        task_id, claim_no = ask.claim.task_id, ask.claim.claim_no
-        end = ends[task_id]
-        if task_id in versions and end.claim_no == claim_no:
-            truths.append(Finished(end.state, versions[task_id]))
-        elif domain.is_same_end(task := there[task_id].task, claim_no):
-            truths.append(Finished(task.state, task.version))
-        else:
-            truths.append(Stale(task.state))
-    return truths
+    return [
+        one[1] if one is not None and ask.claim.task_id not in lost else _truth(ask, there[ask.claim.task_id].task)
+        for ask, one in zip(asks, found, strict=True)
+    ]
+
+
+def _truth(ask: Finish, task: Task) -> Finished | Stale:
+    return Finished(task.state, task.version) if domain.is_same_end(task, ask.claim.claim_no) else Stale(task.state)
 
 
 def _ended(ask: Finish, end: EndRow, version: int) -> TaskCompleted | TaskFailed:
     claim, outcome = ask.claim, end.outcome
     title = claim.brief.title or outcome.title
     if end.state == "completed":
-        return TaskCompleted.model_construct(
+        return TaskCompleted(
             sequence=version, task_id=claim.task_id, user_id=claim.user_id, kind=claim.kind, title=title, scene=claim.scene_id, work_id=claim.work_id,
             asked=claim.asked, delivered=end.delivered, items=tuple(ask.items), description=outcome.description, engine=outcome.engine, seed=claim.seed,
             tags=outcome.tags, lyrics=outcome.lyrics,
         )  # fmt: skip
-    return TaskFailed.model_construct(
+    return TaskFailed(
         sequence=version, task_id=claim.task_id, user_id=claim.user_id, kind=claim.kind, title=title, scene=claim.scene_id, work_id=claim.work_id,
         asked=claim.asked, delivered=0, items=(), reason=outcome.reason or "internal", message=outcome.message,
     )  # fmt: skip
@@ -231,7 +238,7 @@ async def open_attempt(tx: Tx, claim: Claim, attempt: Attempt) -> bool:
 
 
 async def give_back(conn: Connection, claim: Claim, due_at: datetime) -> bool:
-    """Let another claim the task from then on. One statement. Safe twice: the same lease ends at the same time."""
+    """Let another claim the task from then on. One statement. Safe twice: the second time the claim is no more."""
     return await tasks.give_back(conn, claim.task_id, claim.claim_no, due_at)
 
 

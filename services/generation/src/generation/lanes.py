@@ -94,7 +94,7 @@ class Creator:
         limits = {kind: self._settings.limits_of(kind) for kind in {ask.kind for ask in asks}}
         margin = self._settings.hold_margin_seconds
         outcomes = await self._billing.place_holds([
-            HoldAsk.model_construct(
+            HoldAsk(
                 task_id=ask.task_id, user_id=ask.user_id, kind=ask.kind, items=ask.asked, body_hash=ask.body_hash.hex(),
                 expires_in_seconds=int(limits[ask.kind].total.total_seconds() + margin),
             )

@@ -83,7 +83,7 @@ class Progress:
 
 def _fact(course: _Course, message: str) -> TaskProgressed:
     claim = course.claim
-    return TaskProgressed.model_construct(
+    return TaskProgressed(
         sequence=claim.version, task_id=claim.task_id, user_id=claim.user_id, kind=claim.kind, claim_no=claim.claim_no, n=course.n, progress=course.percent,
         stage="running", message=message,
     )  # fmt: skip

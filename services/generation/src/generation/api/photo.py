@@ -29,7 +29,7 @@ async def create_task(request: Request[Deps]) -> Answer:
         )
     )  # fmt: skip
     headers = {"Idempotent-Replayed": "true"} if created.replayed else {}
-    return Answer(Ok[shapes.CreatedTask].model_construct(data=shapes.render_created(created.task)), headers=headers)
+    return Answer(Ok[shapes.CreatedTask](data=shapes.render_created(created.task)), headers=headers)
 
 
 async def _active_scene(deps: Deps, scene_id: str | None) -> Scene | None:

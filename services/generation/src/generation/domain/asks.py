@@ -8,7 +8,7 @@ from uuid import UUID
 
 from common.events.tasks import Item, Kind
 from common.trace import Trace
-from generation.domain.task import AttemptState, Brief, Failure, Limits, Outcome, State, Task
+from generation.domain.task import AttemptState, Brief, Failure, Limits, Outcome, State, Task, seed_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +65,6 @@ class Claim:
     version: int
     claim_no: int
     asked: int
-    seed: int
     scene_id: str | None
     deadline_at: datetime
     brief: Brief
@@ -74,6 +73,10 @@ class Claim:
     @property
     def is_song(self) -> bool:
         return self.kind == "song"
+
+    @property
+    def seed(self) -> int:
+        return seed_of(self.task_id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,7 +73,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """One ask of one user. `version` rises with every change of state, `claim_no` with every claim."""
+    """One ask of one user. `version` rises with every change of state, `claim_no` with every claim and every return."""
 
     task_id: UUID
     user_id: UUID
@@ -85,7 +85,6 @@ class Task:
     asked: int
     delivered: int = 0
     price: int
-    seed: int
     scene_id: str | None = None
     created_at: datetime
     due_at: datetime
@@ -102,6 +101,11 @@ class Task:
     @property
     def is_ended(self) -> bool:
         return self.state in ENDED
+
+    @property
+    def seed(self) -> int:
+        """Part of the id, so that the same key makes the same pictures."""
+        return seed_of(self.task_id)
 
     @property
     def title(self) -> str:
@@ -146,14 +150,19 @@ class Stale:
     state: State
 
 
+def seed_of(task_id: UUID) -> int:
+    """What the engine's choices are drawn from."""
+    return task_id.int % SEED_MAX
+
+
 def new_task(
     *, task_id: UUID, user_id: UUID, work_id: UUID, kind: Kind, asked: int, price: int, scene_id: str | None, brief: Brief, limits: Limits, now: datetime,
     trace: Trace | None = None,
 ) -> Task:  # fmt: skip
-    """A task as it begins. Its seed is part of its id, so that the same key makes the same pictures."""
+    """A task as it begins."""
     return Task(
-        task_id=task_id, user_id=user_id, work_id=work_id, kind=kind, asked=asked, price=price, seed=task_id.int % SEED_MAX, scene_id=scene_id,
-        created_at=now, due_at=now, start_by=now + limits.start, deadline_at=now + limits.total, brief=brief, trace=trace,
+        task_id=task_id, user_id=user_id, work_id=work_id, kind=kind, asked=asked, price=price, scene_id=scene_id, created_at=now,
+        due_at=now, start_by=now + limits.start, deadline_at=now + limits.total, brief=brief, trace=trace,
     )  # fmt: skip
 
 
@@ -187,8 +196,11 @@ def renew(task: Task, claim_no: int, now: datetime, lease: timedelta) -> Task | 
 
 
 def give_back(task: Task, claim_no: int, due_at: datetime) -> Task | Stale:
-    """Let another claim it: at once when the worker drains, later when an attempt is to be repeated."""
-    return replace(task, due_at=min(due_at, task.deadline_at)) if holds_claim(task, claim_no) else Stale(task.state)
+    """Let another claim it: at once when the worker drains, later when an attempt is to be repeated.
+
+    The claim is fenced off with it, so that a heartbeat still under way does not take the task back.
+    """
+    return replace(task, claim_no=claim_no + 1, due_at=min(due_at, task.deadline_at)) if holds_claim(task, claim_no) else Stale(task.state)
 
 
 def finish(task: Task, claim_no: int, delivered: int, failures: Mapping[int, Failure], said: Outcome, now: datetime) -> Task | Stale:

@@ -14,7 +14,6 @@ CREATE TABLE task (
     version     integer NOT NULL DEFAULT 1,
     claim_no    integer NOT NULL DEFAULT 0,
     price       integer NOT NULL CHECK (price >= 0),
-    seed        integer NOT NULL,
     asked       smallint NOT NULL CHECK (asked BETWEEN 1 AND 50),
     delivered   smallint NOT NULL DEFAULT 0 CHECK (delivered BETWEEN 0 AND asked),
     kind        text NOT NULL CHECK (kind IN ('fitting', 'photography', 'travel', 'song')),

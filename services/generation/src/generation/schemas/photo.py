@@ -222,7 +222,7 @@ class SceneData(Model):
 
 def render_created(task: Task) -> CreatedTask:
     """The answer to a creation."""
-    return CreatedTask.model_construct(task_id=task.task_id, type=task.kind, batch_count=task.asked, status="pending", credits_deducted=task.price)
+    return CreatedTask(task_id=task.task_id, type=task.kind, batch_count=task.asked, credits_deducted=task.price)
 
 
 def render_task(task: Task, *, to: Rendering, arrived: int, percent: int | None) -> PhotoTask:

@@ -3,12 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
+from uuid import UUID
 
 from common.events.tasks import Item
 from common.trace import Trace
 from generation.domain import Brief, Failure, ItemRow, Outcome, Task
+from generation.store.columns import numbers, words
 
-TASK = """task_id, user_id, work_id, kind, state, version, claim_no, asked, delivered, price, seed, scene_id, created_at, due_at, start_by, deadline_at,
+TASK = """task_id, user_id, work_id, kind, state, version, claim_no, asked, delivered, price, scene_id, created_at, due_at, start_by, deadline_at,
     started_at, ended_at, brief, outcome, trace"""
 ITEM = "index, key, size_bytes, content_type, width, height, duration_seconds, cover_key"
 
@@ -81,29 +83,29 @@ def task_of(row: Mapping[str, Any]) -> Task:
     """A task from the columns `TASK`."""
     return Task(
         task_id=row["task_id"], user_id=row["user_id"], work_id=row["work_id"], kind=row["kind"], state=row["state"], version=row["version"],
-        claim_no=row["claim_no"], asked=row["asked"], delivered=row["delivered"], price=row["price"], seed=row["seed"], scene_id=row["scene_id"],
+        claim_no=row["claim_no"], asked=row["asked"], delivered=row["delivered"], price=row["price"], scene_id=row["scene_id"],
         created_at=row["created_at"], due_at=row["due_at"], start_by=row["start_by"], deadline_at=row["deadline_at"], started_at=row["started_at"],
         ended_at=row["ended_at"], brief=unpack_brief(row["brief"]), outcome=unpack_outcome(row["outcome"]) if row["outcome"] is not None else None,
         trace=unpack_trace(row["trace"]),
     )  # fmt: skip
 
 
-def item_columns(rows: Sequence[ItemRow]) -> tuple[Sequence[Any], ...]:
+def item_columns(rows: Sequence[ItemRow]) -> tuple[Sequence[UUID] | str, ...]:
     """Rows turned into the columns that `saved_items` unnests."""
     items = [row.item for row in rows]
     return (
-        [row.task_id for row in rows], [row.index for row in rows],
-        [item.key if item else None for item in items], [item.size_bytes if item else None for item in items],
-        [item.content_type if item else None for item in items], [item.width if item else None for item in items],
-        [item.height if item else None for item in items], [item.duration_seconds if item else None for item in items],
-        [item.cover_key if item else None for item in items], [pack_failure(row.failure) for row in rows],
+        [row.task_id for row in rows], numbers([row.index for row in rows]),
+        words([item.key if item else None for item in items]), numbers([item.size_bytes if item else None for item in items]),
+        words([item.content_type if item else None for item in items]), numbers([item.width if item else None for item in items]),
+        numbers([item.height if item else None for item in items]), numbers([item.duration_seconds if item else None for item in items]),
+        words([item.cover_key if item else None for item in items]), words([pack_failure(row.failure) for row in rows]),
     )  # fmt: skip
 
 
 def saved_items(first: int, *, only: str = "") -> str:
-    """The statement that writes what became of items, from ten arrays that begin at this parameter; a delivered item stays as it is."""
-    types = ("uuid", "smallint", "text", "integer", "text", "smallint", "smallint", "float8", "text", "text")
-    arrays = ", ".join(f"${first + place}::{name}[]" for place, name in enumerate(types))
+    """The statement that writes what became of items, from ten columns that begin at this parameter; a delivered item stays as it is."""
+    types = ("smallint", "text", "integer", "text", "smallint", "smallint", "float8", "text", "text")
+    arrays = ", ".join([f"${first}::uuid[]", *(f"${first + 1 + place}::text::{name}[]" for place, name in enumerate(types))])
     columns = "task_id, index, key, size_bytes, content_type, width, height, duration_seconds, cover_key, failure"
     renewed = ", ".join(f"{name} = excluded.{name}" for name in ("state", *columns.split(", ")[2:]))
     return f"""

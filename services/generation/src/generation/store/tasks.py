@@ -9,6 +9,7 @@ from asyncpg import Connection
 
 from common.events.tasks import Kind
 from generation.domain import AttemptState, Claim, EndRow, ItemRow, Known, Outcome, Standing, Task, View
+from generation.store.columns import numbers, words
 from generation.store.rows import (
     TASK,
     item_columns,
@@ -23,53 +24,59 @@ from generation.store.rows import (
 )
 
 _NEW = """
-    FROM unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::timestamptz[], $6::timestamptz[], $7::integer[], $8::integer[], $9::smallint[], $10::text[],
-                $11::text[], $12::bytea[], $13::jsonb[], $14::text[])
-         AS n (task_id, user_id, work_id, start_by, deadline_at, price, seed, asked, kind, scene_id, body_hash, brief, trace)"""
-_NEW_COLUMNS = "user_id, work_id, start_by, deadline_at, price, seed, asked, kind, scene_id, body_hash, brief, trace"
-_CLAIMED = "user_id, work_id, kind, version, claim_no, asked, seed, scene_id, deadline_at, brief, trace"
+    FROM ROWS FROM (
+        unnest($4::uuid[], $5::uuid[], $6::uuid[], $7::text::integer[], $8::text::smallint[], $9::text::text[], $10::text::text[], $11::text::text[],
+               $12::text::text[]),
+        jsonb_array_elements($13::jsonb)
+    ) AS n (task_id, user_id, work_id, price, asked, kind, scene_id, trace, body_hash, brief)"""
+_NEW_COLUMNS = "user_id, work_id, price, asked, kind, scene_id, trace, brief"
+_CLAIMED = "user_id, work_id, kind, version, claim_no, asked, scene_id, deadline_at, brief, trace"
 
 
 async def insert_tasks(conn: Connection, tasks: Sequence[Task], body_hashes: Sequence[bytes]) -> set[UUID]:
-    """Write new tasks of one moment; answers the ids that were not there yet."""
+    """Write new tasks of one moment and with the same deadlines; answers the ids that were not there yet."""
     rows = await conn.fetch(
         f"""
-        INSERT INTO task (task_id, created_at, due_at, {_NEW_COLUMNS}) SELECT n.task_id, $1::timestamptz, $1, n.{_NEW_COLUMNS.replace(", ", ", n.")} {_NEW}
+        INSERT INTO task (task_id, body_hash, created_at, due_at, start_by, deadline_at, {_NEW_COLUMNS})
+        SELECT n.task_id, decode(n.body_hash, 'hex'), $1::timestamptz, $1, $2::timestamptz, $3::timestamptz, n.{_NEW_COLUMNS.replace(", ", ", n.")} {_NEW}
         ON CONFLICT (task_id) DO NOTHING RETURNING task_id
         """,
-        tasks[0].created_at, *_new_columns(tasks, body_hashes),
-    )  # fmt: skip
+        *_new_columns(tasks, body_hashes),
+    )
     return {row[0] for row in rows}
 
 
 async def insert_claimed_tasks(
     conn: Connection, tasks: Sequence[Task], body_hashes: Sequence[bytes], *, lease: timedelta, provider: str
 ) -> set[UUID]:
-    """Write new tasks that a worker of this process has from the start, and the journal of their first attempt; answers the ids that are new."""
+    """Write such tasks that a worker of this process has from the start, and the journal of their first attempt; answers the ids that are new."""
     rows = await conn.fetch(
         f"""
         WITH born AS (
-            INSERT INTO task (task_id, created_at, started_at, due_at, state, version, claim_no, {_NEW_COLUMNS})
-            SELECT n.task_id, $1::timestamptz, $1, least($1 + $15::interval, n.deadline_at), 'running', 2, 1, n.{_NEW_COLUMNS.replace(", ", ", n.")} {_NEW}
+            INSERT INTO task (task_id, body_hash, created_at, started_at, due_at, start_by, deadline_at, state, version, claim_no, {_NEW_COLUMNS})
+            SELECT n.task_id, decode(n.body_hash, 'hex'), $1::timestamptz, $1, least($1 + $14::interval, $3), $2::timestamptz, $3::timestamptz, 'running', 2, 1,
+                   n.{_NEW_COLUMNS.replace(", ", ", n.")} {_NEW}
             ON CONFLICT (task_id) DO NOTHING RETURNING task_id
         ), remembered AS (
             INSERT INTO history (task_id, version, at, from_state, to_state) SELECT task_id, 2, $1, 'queued', 'running' FROM born
         ), journaled AS (
-            INSERT INTO attempt (task_id, attempt_no, claim_no, created_at, provider) SELECT task_id, 1, 1, $1, $16::text FROM born
+            INSERT INTO attempt (task_id, attempt_no, claim_no, created_at, provider) SELECT task_id, 1, 1, $1, $15::text FROM born
         )
         SELECT task_id FROM born
         """,
-        tasks[0].created_at, *_new_columns(tasks, body_hashes), lease, provider,
+        *_new_columns(tasks, body_hashes), lease, provider,
     )  # fmt: skip
     return {row[0] for row in rows}
 
 
-def _new_columns(tasks: Sequence[Task], body_hashes: Sequence[bytes]) -> tuple[Sequence[object], ...]:
+def _new_columns(tasks: Sequence[Task], body_hashes: Sequence[bytes]) -> tuple[object, ...]:
+    first = tasks[0]
     return (
-        [task.task_id for task in tasks], [task.user_id for task in tasks], [task.work_id for task in tasks], [task.start_by for task in tasks],
-        [task.deadline_at for task in tasks], [task.price for task in tasks], [task.seed for task in tasks], [task.asked for task in tasks],
-        [task.kind for task in tasks], [task.scene_id for task in tasks], body_hashes, [pack_brief(task.brief) for task in tasks],
-        [pack_trace(task.trace) for task in tasks],
+        first.created_at, first.start_by, first.deadline_at,
+        [task.task_id for task in tasks], [task.user_id for task in tasks], [task.work_id for task in tasks],
+        numbers([task.price for task in tasks]), numbers([task.asked for task in tasks]), words([task.kind for task in tasks]),
+        words([task.scene_id for task in tasks]), words([pack_trace(task.trace) for task in tasks]), words([one.hex() for one in body_hashes]),
+        [pack_brief(task.brief) for task in tasks],
     )  # fmt: skip
 
 
@@ -136,9 +143,12 @@ async def renew_leases(conn: Connection, claims: Mapping[UUID, int], *, now: dat
 
 
 async def give_back(conn: Connection, task_id: UUID, claim_no: int, due_at: datetime) -> bool:
-    """Let another claim it from then on; False when this claim has it no more."""
+    """Let another claim it from then on, fencing this claim off; False when this claim has it no more."""
     found = await conn.fetchval(
-        "UPDATE task SET due_at = least($3, deadline_at) WHERE task_id = $1 AND state = 'running' AND claim_no = $2 RETURNING true",
+        """
+        UPDATE task SET due_at = least($3, deadline_at), claim_no = claim_no + 1
+        WHERE task_id = $1 AND state = 'running' AND claim_no = $2 RETURNING true
+        """,
         task_id, claim_no, due_at,
     )  # fmt: skip
     return found is not None
@@ -152,7 +162,9 @@ async def finish_tasks(conn: Connection, ends: Sequence[EndRow], items: Sequence
     rows = await conn.fetch(
         f"""
         WITH asked AS MATERIALIZED (
-            SELECT * FROM unnest($2::uuid[], $3::integer[], $4::text[], $5::smallint[], $6::jsonb[]) AS a (task_id, claim_no, state, delivered, outcome)
+            SELECT * FROM ROWS FROM (
+                unnest($2::uuid[], $3::text::integer[], $4::text::text[], $5::text::smallint[]), jsonb_array_elements($6::jsonb)
+            ) AS a (task_id, claim_no, state, delivered, outcome)
         ), mine AS MATERIALIZED (
             SELECT task_id FROM task WHERE task_id = ANY($2::uuid[]) AND state = 'running' ORDER BY task_id FOR UPDATE
         ), ended AS (
@@ -171,8 +183,8 @@ async def finish_tasks(conn: Connection, ends: Sequence[EndRow], items: Sequence
         )
         SELECT task_id, version FROM ended
         """,
-        now, [end.task_id for end in ends], [end.claim_no for end in ends], [end.state for end in ends], [end.delivered for end in ends],
-        [pack_outcome(end.outcome) for end in ends], *item_columns(items),
+        now, [end.task_id for end in ends], numbers([end.claim_no for end in ends]), words([end.state for end in ends]),
+        numbers([end.delivered for end in ends]), [pack_outcome(end.outcome) for end in ends], *item_columns(items),
     )  # fmt: skip
     return {row[0]: row[1] for row in rows}
 

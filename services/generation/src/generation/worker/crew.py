@@ -23,7 +23,7 @@ class Crew:
         self._progress = progress
         self._single = {False: pictures, True: songs}
         self._batch = batch
-        self._own: dict[UUID, None] = {}
+        self._own: tuple[set[UUID], set[UUID]] = (set(), set())
 
     @property
     def loops(self) -> list[Callable[[asyncio.Event], Coroutine[Any, Any, None]]]:
@@ -33,13 +33,15 @@ class Crew:
 
     def created(self, task_ids: Sequence[UUID]) -> None:
         """These tasks were created in this process."""
-        self._own.update(dict.fromkeys(task_ids))
-        while len(self._own) > OWN_MAX:
-            del self._own[next(iter(self._own))]
+        young, _ = self._own
+        young.update(task_ids)
+        if len(young) > OWN_MAX:
+            self._own = set(), young
 
     def heard_of(self, task_ids: Sequence[UUID], *, songs: bool) -> None:
         """Tasks were created somewhere; those created here are known already."""
-        if not all(task_id in self._own for task_id in task_ids):
+        young, old = self._own
+        if not all(task_id in young or task_id in old for task_id in task_ids):
             self.wake(songs=songs)
 
     def wake(self, *, songs: bool) -> None:

@@ -63,7 +63,7 @@ class Making:
             await self.call_off()
 
     async def call_off(self) -> None:
-        """Tell the provider that nobody waits any more. Best effort."""
+        """Tell the provider of every attempt without an end that nobody waits any more. Best effort."""
         for call in list(self._calls.values()):
             with contextlib.suppress(Exception):
                 async with asyncio.timeout(5):
@@ -208,8 +208,6 @@ class Making:
             if isinstance(answer, Submitted):
                 await self._save(attempt, "submitted", provider_id=answer.provider_id)
             return answer
-        finally:
-            self._calls.pop(attempt.attempt_no, None)
         return None
 
     def _call(self, call: base.Attempt, attempt: Attempt, indexes: tuple[int, ...]) -> base.Attempt:
@@ -273,12 +271,14 @@ class Making:
 
     async def _retry(self, attempt: Attempt, indexes: tuple[int, ...], failure: Failure) -> None:
         """The attempt failed in a way that may pass."""
+        self._calls.pop(attempt.attempt_no, None)
         final = self._for_good(dict.fromkeys(indexes, failure))
         rows = [ItemRow(self._claim.task_id, index, None, why) for index, why in final.items()]
         await self._arrive(rows, AttemptEnd(attempt.attempt_no, "failed", note=failure.message[:500] or failure.reason))
 
     async def _give_up(self, attempt: Attempt, indexes: tuple[int, ...], failure: Failure) -> None:
         """The attempt failed and another would too."""
+        self._calls.pop(attempt.attempt_no, None)
         self._failures |= dict.fromkeys(indexes, failure)
         rows = [ItemRow(self._claim.task_id, index, None, failure) for index in indexes]
         await self._arrive(rows, AttemptEnd(attempt.attempt_no, "failed", note=failure.message[:500]))

@@ -109,7 +109,12 @@ class SingleWorker:
             except Unavailable as error:
                 log.warning("heartbeat.waits", cause=str(error))
                 continue
-            self.drop([task_id for task_id in mine if task_id not in kept])
+            # What was given back meanwhile may be ours again under the next number.
+            self.drop([task_id for task_id, claim_no in mine.items() if task_id not in kept and self._has(task_id, claim_no)])
+
+    def _has(self, task_id: UUID, claim_no: int) -> bool:
+        claim = self._claims.get(task_id)
+        return claim is not None and claim.claim_no == claim_no
 
     async def _drain(self) -> None:
         self._is_draining = True
