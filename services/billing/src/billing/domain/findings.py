@@ -13,7 +13,8 @@ class Findings:
     accounts_off_records: int
     accounts_off_holds: int
     accounts_off_lots: int
-    captures_off_holds: int
     holds_overdue: int
+    # Found by a full audit only.
+    captures_off_holds: int = 0
     assets_off_balance: int = 0
     holds_off_ledger: int = 0
