@@ -12,14 +12,14 @@ from uuid import UUID
 
 import pytest
 from aiohttp import FormData
+from PIL import Image
+
 from common.clock import FakeClock
 from common.db import Database
 from common.events import Event, Fact, Item, TaskCancelled, TaskCompleted, TaskCreated, TaskFailed
 from common.ids import UserId, new_id
 from common.objects import FolderObjects, UrlSigner
 from common.testing.doors import SECRET, Door, Passes, open_door
-from PIL import Image
-
 from works import commands
 from works.api import ROUTES
 from works.deps import Deps
@@ -94,14 +94,17 @@ class Facts:
 
     def picture(self, task_id: UUID, index: int) -> Item:
         digest = f"{index:064x}"
-        return Item(
-            index=index, key=f"results/{task_id}/{index}-{digest}.webp", sha256=digest, size_bytes=9, content_type="image/webp", width=8, height=6
-        )
+        return Item(index=index, key=f"results/{task_id}/{index}-{digest}.webp", sha256=digest, size_bytes=9, content_type="image/webp", width=8, height=6)
 
     def song(self, task_id: UUID) -> Item:
         digest = f"{task_id.int % 2**64:064x}"
         return Item(
-            index=0, key=f"results/{task_id}/0-{digest}.ogg", sha256=digest, size_bytes=9, content_type="audio/ogg", duration_seconds=20.5,
+            index=0,
+            key=f"results/{task_id}/0-{digest}.ogg",
+            sha256=digest,
+            size_bytes=9,
+            content_type="audio/ogg",
+            duration_seconds=20.5,
             cover_key=f"results/{task_id}/cover-{digest}.webp",
         )
 

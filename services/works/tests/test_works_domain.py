@@ -3,7 +3,6 @@
 from typing import Any
 
 from common.ids import new_id
-
 from works.domain import Shelves, body_of, fold
 
 

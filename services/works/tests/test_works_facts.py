@@ -6,12 +6,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
+
 from common.bus.inbox import insert_heard
 from common.db import Database
 from common.events import Event, UserRegistered
 from common.ids import new_id
-
 from works import commands, store
+from works.domain import NewWork
 
 Tell = Callable[[Sequence[Event[Any]]], Awaitable[None]]
 
@@ -95,7 +96,7 @@ async def test_a_fact_about_anothers_work_changes_nothing(db: Database, tell: Te
 
 async def photo_work(db: Database, user: Any) -> Any:
     """A photo kept by hand."""
-    ask = commands.NewWork(work_id=new_id(), user_id=user, is_public=False, body={"title": "Photo", "image": "uploads/x/y.jpg"}, body_hash=b"x")
+    ask = NewWork(work_id=new_id(), user_id=user, is_public=False, body={"title": "Photo", "image": "uploads/x/y.jpg"}, body_hash=b"x")
     async with db.transaction() as tx:
         await commands.create_works(tx, [ask])
     return ask.work_id

@@ -7,7 +7,7 @@ from common.auth import Principal
 from common.db import Database
 from common.errors import InvalidParameter, WorkNotFound
 from works import store
-from works.domain import Reach, Wanted, Work, owns
+from works.domain import SEEN, Reach, Status, Wanted, Work, owns
 
 EVERYBODYS_ROWS_MAX = 10_000
 """How deep a list of everybody's works goes; deeper pages would walk an index that grows for ever."""
@@ -21,11 +21,13 @@ class PageOfWorks:
     total: int
 
 
-def reach_of_owner(viewer: Principal | None, owner_id: UUID | None, *, is_public: bool | None = None) -> tuple[Reach, ...]:
-    """One owner's works, or everybody's where no owner is named: all of them for who may see all, else the public ones."""
+def reach_of_owner(viewer: Principal | None, owner_id: UUID | None, *, is_public: bool | None = None, status: Status | None = None) -> tuple[Reach, ...]:
+    """One owner's works, or everybody's where no owner is named: all of them for who may see all, else those that are public and there."""
     if owner_id is not None and owns(viewer, owner_id):
         return (Reach(owner_id, is_public),)
-    return () if is_public is False else (Reach(owner_id, is_public=True),)
+    if is_public is False or (status is not None and status not in SEEN):
+        return ()
+    return (Reach(owner_id, is_public=True),)
 
 
 def reach_of_gallery(viewer: Principal | None) -> tuple[Reach, ...]:

@@ -42,7 +42,7 @@ async def list_works(request: Request[Deps]) -> Answer:
     viewer = request.maybe_principal
     owner_id = query.user_id or (viewer.user_id if viewer is not None else None)
     wanted = Wanted(
-        reaches=queries.reach_of_owner(viewer, owner_id, is_public=query.is_public),
+        reaches=queries.reach_of_owner(viewer, owner_id, is_public=query.is_public, status=query.status),
         kinds=(query.type,) if query.type else PICTURE_KINDS,
         status=query.status,
         is_favorite=query.is_favorite,
