@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import traceback
-from collections.abc import Awaitable, Sequence
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
+from typing import Any
 
 import typer
+import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from common.service import run_in_loop
 from suite.faults import causes, sentence_for
 from suite.home import Home
 
@@ -19,12 +21,13 @@ out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
-def carry_out(home: Home, work: Awaitable[None]) -> None:
+def carry_out(home: Home, work: Coroutine[Any, Any, None]) -> None:
     """Run a command's work to its end; what goes wrong becomes a sentence on stderr and exit code 1."""
     # asyncpg looks for files in the home folder of whoever runs it, who may have none.
     os.environ.setdefault("HOME", str(home.folder))
     try:
-        run_in_loop(work)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(work)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     except typer.Exit:

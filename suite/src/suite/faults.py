@@ -4,11 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import asyncpg
-
-from common.errors import ServiceError
-from common.migrate import MigrationError
-from common.settings import SettingsError
 from suite.embedded.parts import EmbeddedError
 from suite.home import SuiteError, no_room, sentence_of
 
@@ -22,6 +17,8 @@ def causes(error: BaseException) -> list[BaseException]:
 
 def sentence_for(error: BaseException, folder: Path) -> str | None:
     """The sentence for an error that somebody at the console can mend; None for a fault of ours."""
+    # Slow to import, and most commands end well.
+
     for cause in causes(error):
         if isinstance(cause, (SuiteError, EmbeddedError, MigrationError)):
             return str(cause)

@@ -18,6 +18,10 @@ from typing import Any
 from suite.embedded.parts import EmbeddedError, write_secretly
 
 DEFAULT_FOLDER = ".darkroom"
+# Whoever operates the suite signs with this name where a service asks for another service's token.
+OPERATOR = "suite"
+# The names of identity's two secrets.
+ENVELOPE, LOOKUP = "identity-envelope", "identity-lookup"
 
 
 class SuiteError(Exception):
@@ -135,6 +139,10 @@ class Home:
         """A random secret of 64 hex digits, made once."""
         kept: str = self.remembered(f"secret-{name}", lambda: secrets.token_hex(32))
         return kept
+
+    def key_path(self, name: str) -> Path:
+        """The private key of a service, or of the operator."""
+        return self.keys / f"{name}.pem"
 
     def remove(self) -> None:
         """Take everything away; the lock is held by the caller."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import importlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from common.settings import PORTS, ServiceSettings
+if TYPE_CHECKING:
+    from common.settings import ServiceSettings
 
-NAMES: tuple[str, ...] = tuple(PORTS)
+NAMES: tuple[str, ...] = ("gateway", "identity", "works", "generation", "billing", "notify")
 WITH_DATA: tuple[str, ...] = tuple(name for name in NAMES if name != "gateway")
 # Those that ask others stop before those they ask.
 STOP_ORDER: tuple[tuple[str, ...], ...] = (("gateway", "notify"), ("generation",), ("works", "billing", "identity"))
@@ -24,7 +25,7 @@ class Member:
     @property
     def settings_type(self) -> type[ServiceSettings]:
         found = getattr(importlib.import_module(f"{self.name}.settings"), f"{self.name.capitalize()}Settings")
-        return cast(type[ServiceSettings], found)
+        return cast("type[ServiceSettings]", found)
 
     @property
     def open_service(self) -> Any:

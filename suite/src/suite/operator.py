@@ -8,11 +8,8 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import aiohttp
-import asyncpg
 
-from common.auth import ServiceTokens, read_private_key
-from suite.home import Home, State, SuiteError
-from suite.surroundings import ENVELOPE, LOOKUP, OPERATOR, key_path
+from suite.home import ENVELOPE, LOOKUP, OPERATOR, Home, State, SuiteError
 
 DEMO_EMAIL = "demo@darkroom.example"
 ASK_SECONDS = 10
@@ -89,12 +86,20 @@ class Operator:
         _, answer = await self._ask("GET", f"{self._state.url}/health", None)
         return answer
 
+    def _token_for(self, callee: str) -> str:
+        # Slow to import, and most commands ask as anybody would.
+        from common.auth import ServiceTokens, read_private_key
+
+        return ServiceTokens(read_private_key(self._home.key_path(OPERATOR)), OPERATOR).token_for(callee)
+
     def _address(self, service: str) -> str:
         return self._state.environment[f"{service}_URL"].split(",")[0]
 
     async def _find_by_email(self, email: str) -> UUID:
         """Identity keeps a keyed hash of each address; whoever holds the folder holds the key."""
-        # Only this look-up needs identity's code, and small commands should start fast.
+        # Only this look-up needs these, and small commands should start fast.
+        import asyncpg
+
         from identity.domain import normal_email
         from identity.vault import Vault
 
@@ -123,8 +128,7 @@ class Operator:
     async def _ask(self, method: str, url: str, body: object, *, callee: str | None = None) -> tuple[int, dict[str, Any]]:
         headers = {}
         if callee is not None:
-            tokens = ServiceTokens(read_private_key(key_path(self._home, OPERATOR)), OPERATOR)
-            headers["Authorization"] = f"Bearer {tokens.token_for(callee)}"
+            headers["Authorization"] = f"Bearer {self._token_for(callee)}"
         timeout = aiohttp.ClientTimeout(total=ASK_SECONDS)
         try:
             async with aiohttp.ClientSession(timeout=timeout) as session, session.request(method, url, json=body, headers=headers) as answer:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from suite.console import out
-from suite.embedded.kafka import EmbeddedKafka
-from suite.embedded.postgres import EmbeddedPostgres
 from suite.home import Home, SuiteError
-from suite.separate import end_leftovers
+from suite.leftovers import end_leftovers
 
 
 async def take_away(home: Home) -> None:
@@ -19,8 +17,12 @@ async def take_away(home: Home) -> None:
     with home.locked():
         await end_leftovers(home)
         if home.postgres.exists():
+            from suite.embedded.postgres import EmbeddedPostgres
+
             await EmbeddedPostgres(home.postgres).end_leftover()
         if home.kafka.exists():
+            from suite.embedded.kafka import EmbeddedKafka
+
             await EmbeddedKafka(home.kafka).end_leftover()
         home.remove()
     out.print(f"{home.folder} is gone.")

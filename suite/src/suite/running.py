@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 from suite.foundation import Foundation, Tell, laid
 from suite.home import Home, State
+from suite.leftovers import end_leftovers
 from suite.options import Options
 from suite.ports import choose_ports
-from suite.separate import end_leftovers, serving_separately
+from suite.separate import serving_separately
 from suite.surroundings import admin_addresses, public_environment
 from suite.together import serving_together
 

@@ -10,18 +10,17 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import aiohttp
 
-from suite.embedded.parts import Process, command_of, is_alive, last_lines, spawn, write_secretly
+from suite.embedded.parts import Process, last_lines, spawn, write_secretly
 from suite.foundation import Foundation, Tell
-from suite.home import Home, SuiteError
+from suite.home import SuiteError
+from suite.leftovers import children_file, end_process
 from suite.members import NAMES, STOP_ORDER
 from suite.ports import ADMIN_OFFSET
 
 READY_SECONDS_MAX = 60
-STOP_SECONDS_MAX = 25
 WATCH_SECONDS = 0.2
 QUICK_DEATH_SECONDS = 5
 QUICK_DEATHS_MAX = 3
@@ -74,8 +73,8 @@ class Children:
             staged = [child for child in self.children if child.name in stage]
             for child in staged:
                 child.process.send(signal.SIGTERM)
-            await asyncio.gather(*(_end(child.process) for child in staged))
-        _children_file(self.foundation.home).unlink(missing_ok=True)
+            await asyncio.gather(*(end_process(child.process) for child in staged))
+        children_file(self.foundation.home).unlink(missing_ok=True)
 
     def _restart(self, child: Child) -> None:
         quick = time.monotonic() - child.started_at < QUICK_DEATH_SECONDS
@@ -117,7 +116,7 @@ class Children:
         pids: dict[str, list[int]] = {}
         for child in self.children:
             pids.setdefault(child.name, []).append(child.process.pid)
-        write_secretly(_children_file(self.foundation.home), json.dumps(pids))
+        write_secretly(children_file(self.foundation.home), json.dumps(pids))
         self.on_change(pids)
 
 
@@ -135,26 +134,3 @@ async def serving_separately(foundation: Foundation, tell: Tell, on_change: Call
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
         await children.stop()
-
-
-async def end_leftovers(home: Home) -> None:
-    """End service processes that a killed suite left behind; they drain by themselves, this waits for them."""
-    try:
-        pids: dict[str, list[int]] = json.loads(_children_file(home).read_text())
-    except (OSError, ValueError):
-        return
-    left = [Process(pid) for name, many in pids.items() for pid in many if is_alive(pid) and f"-m {name} serve" in command_of(pid)]
-    for process in left:
-        process.send(signal.SIGTERM)
-    await asyncio.gather(*(_end(process) for process in left))
-    _children_file(home).unlink(missing_ok=True)
-
-
-async def _end(process: Process) -> None:
-    if not await process.wait_gone(within_seconds=STOP_SECONDS_MAX):
-        process.send(signal.SIGKILL)
-        await process.wait_gone(within_seconds=5)
-
-
-def _children_file(home: Home) -> Path:
-    return home.folder / "children.json"

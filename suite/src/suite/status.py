@@ -7,7 +7,6 @@ import time
 
 import typer
 
-from suite import dead_letters
 from suite.console import out, table
 from suite.home import Home, SuiteError
 from suite.members import WITH_DATA
@@ -58,6 +57,8 @@ async def grant_credits(home: Home, user: str, amount: int, asset: str) -> None:
 
 async def show_letters(home: Home, *, everything: bool) -> None:
     """Print the dead letters of all services."""
+    from suite import dead_letters
+
     letters = await dead_letters.list_letters(home.running_state().environment, everything=everything)
     if not letters:
         out.print("No dead letters.")
@@ -81,5 +82,7 @@ async def replay_letters(home: Home, service: str, numbers: list[int]) -> None:
     """Give letters back."""
     if service not in WITH_DATA:
         raise SuiteError(f"{service} is not a service with data ({', '.join(WITH_DATA)}).")
+    from suite import dead_letters
+
     count = await dead_letters.replay(home.running_state().environment, service, numbers)
     out.print(f"{count} of {len(numbers)} given back to {service}.")

@@ -10,14 +10,11 @@ from urllib.parse import quote
 from common.auth import make_key, private_pem, read_private_key, service_jwks
 from suite.embedded.parts import write_secretly
 from suite.embedded.postgres import DatabaseUrls
-from suite.home import Home, sentences
+from suite.home import ENVELOPE, LOOKUP, OPERATOR, Home, sentences
 from suite.members import NAMES
 from suite.options import Options
 from suite.ports import ADMIN_OFFSET, Ports
 
-# Whoever operates the suite signs with this name where a service asks for another service's token.
-OPERATOR = "suite"
-ENVELOPE, LOOKUP = "identity-envelope", "identity-lookup"
 # Nobody but this machine's own processes wait for an embedded suite to stop.
 STOP_SECONDS = {"NOT_READY_SECONDS": "0", "RECORD_SECONDS": "2", "HTTP_DRAIN_SECONDS": "2"}
 
@@ -27,14 +24,10 @@ def make_keys(home: Home) -> Path:
     jwks = home.keys / "services.jwks.json"
     with sentences(home.folder):
         for name in (*NAMES, OPERATOR):
-            if not key_path(home, name).exists():
-                write_secretly(key_path(home, name), private_pem(make_key()).decode())
-        write_secretly(jwks, service_jwks({name: read_private_key(key_path(home, name)) for name in (*NAMES, OPERATOR)}).decode())
+            if not home.key_path(name).exists():
+                write_secretly(home.key_path(name), private_pem(make_key()).decode())
+        write_secretly(jwks, service_jwks({name: read_private_key(home.key_path(name)) for name in (*NAMES, OPERATOR)}).decode())
     return jwks
-
-
-def key_path(home: Home, name: str) -> Path:
-    return home.keys / f"{name}.pem"
 
 
 def addresses(ports: Ports) -> dict[str, str]:
@@ -70,7 +63,7 @@ def environment_of(name: str, replica: int, *, shared: Mapping[str, str], home: 
     own = {
         f"{prefix}_PORT": str(port),
         f"{prefix}_ADMIN_PORT": str(port + ADMIN_OFFSET),
-        f"{prefix}_KEY_PATH": str(key_path(home, name)),
+        f"{prefix}_KEY_PATH": str(home.key_path(name)),
         **{f"{prefix}_{word}": os.environ.get(f"{prefix}_{word}", value) for word, value in STOP_SECONDS.items()},
     }
     if name in databases:

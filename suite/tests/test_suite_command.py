@@ -1,0 +1,304 @@
+"""The `darkroom` command as a person uses it: up, status, grant, dead letters, reset, and what it says when something is in the way."""
+
+import json
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+START_SECONDS_MAX = 120
+STOP_SECONDS_MAX = 60
+
+
+@dataclass
+class Darkroom:
+    """One folder and the commands run in it."""
+
+    folder: Path
+    process: subprocess.Popen[str] | None = None
+    printed: list[str] = field(default_factory=list)
+
+    def run(self, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end."""
+        return subprocess.run(
+            [sys.executable, "-m", "suite", *words], cwd=self.folder, env={**os.environ, "COLUMNS": "200", **environment},
+            capture_output=True, text=True, timeout=START_SECONDS_MAX, check=False,
+        )  # fmt: skip
+
+    def start(self, *words: str, prefix: tuple[str, ...] = ()) -> None:
+        """`darkroom up`, as far as to its answering."""
+        command = [*prefix, sys.executable, "-u", "-m", "suite", "up", "--any-ports", *words]
+        self.process = subprocess.Popen(command, cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        assert self.process.stdout is not None
+        self.printed = []
+        for line in self.process.stdout:
+            self.printed.append(line)
+            if line.startswith("Ctrl-C stops it"):
+                return
+        raise AssertionError("".join(self.printed))
+
+    def stop(self, number: signal.Signals) -> str:
+        """Signal it and wait for its end; answers its last words."""
+        assert self.process is not None
+        assert self.process.stdout is not None
+        self.process.send_signal(number)
+        words, _ = self.process.communicate(timeout=STOP_SECONDS_MAX)
+        return words
+
+    @property
+    def environment(self) -> dict[str, str]:
+        printed = self.run("status", "-o", "env").stdout
+        return dict(line.split("=", 1) for line in printed.splitlines())
+
+    def end(self) -> None:
+        if self.process is not None:
+            if self.process.poll() is None:
+                self.process.kill()
+            self.process.communicate()
+        if (self.folder / ".darkroom" / "lock").exists():
+            self.run("reset", "--yes")
+
+
+def ask(url: str, body: object = None, *, token: str = "") -> dict[str, Any]:
+    """GET, or POST a body; raises on any answer that is no success."""
+    headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {token}"} if token else {})}
+    request = urllib.request.Request(url, headers=headers, data=None if body is None else json.dumps(body).encode())
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        found: dict[str, Any] = json.loads(answer.read())
+        return found
+
+
+@pytest.fixture
+def fresh() -> Iterator[Darkroom]:
+    """A folder in which nothing ran yet; what was left running in it is ended."""
+    with tempfile.TemporaryDirectory(prefix="darkroom-test-") as name:
+        darkroom = Darkroom(Path(name))
+        yield darkroom
+        darkroom.end()
+
+
+@pytest.fixture(scope="module")
+def started() -> Iterator[Darkroom]:
+    """A suite that runs for all tests of this file."""
+    with tempfile.TemporaryDirectory(prefix="darkroom-test-") as name:
+        darkroom = Darkroom(Path(name))
+        darkroom.start("--provider", "instant")
+        yield darkroom
+        darkroom.end()
+
+
+def test_up_says_where_it_is_and_gives_a_login_that_works(started: Darkroom) -> None:
+    words = "".join(started.printed)
+    assert "one process, PostgreSQL, memory bus" in words
+    email, password = next(line for line in started.printed if "demo login" in line).split()[2:]
+    login = {"email": email, "password": password}
+    assert ask(f"{started.environment['DARKROOM_URL']}/login", login)["email"] == email
+
+
+def test_status_tells_people_and_scripts(started: Darkroom) -> None:
+    table, machine, environment = started.run("status"), started.run("status", "-o", "json"), started.environment
+    assert table.returncode == 0
+    assert "healthy" in table.stdout
+    assert set(json.loads(machine.stdout)["health"]["parts"].values()) == {"up"}
+    services = ("IDENTITY", "WORKS", "GENERATION", "BILLING", "NOTIFY")
+    wanted = {"DARKROOM_URL", "DARKROOM_BUS_URL", "DARKROOM_OBJECTS_URL", "GATEWAY_URL", "DARKROOM_DEMO_TOKEN"}
+    assert set(environment) == wanted | {f"{name}_{what}_URL".replace("__", "_") for name in services for what in ("", "DATABASE")}
+    assert ask(f"{environment['DARKROOM_URL']}/api/auth/me", token=environment["DARKROOM_DEMO_TOKEN"])["success"] is True
+
+
+def test_a_second_up_is_told_who_runs(started: Darkroom) -> None:
+    second = started.run("up", "--any-ports")
+    assert second.returncode == 1
+    assert "Darkroom already runs here: http://127.0.0.1:" in second.stderr
+    assert started.run("status").returncode == 0
+
+
+def test_reset_leaves_a_running_suite_alone(started: Darkroom) -> None:
+    refused = started.run("reset", "--yes")
+    assert refused.returncode == 1
+    assert "already runs here" in refused.stderr
+    assert started.run("status").returncode == 0
+
+
+def test_grants_reach_the_account_by_every_name(started: Darkroom) -> None:
+    before = _credits(started)
+    assert started.run("grant", "demo", "5").returncode == 0
+    assert started.run("grant", "demo@darkroom.example", "-2").returncode == 0
+    assert _credits(started) == before + 3
+    assert "points available" in started.run("grant", "demo", "1", "--asset", "point").stdout
+    for user, words in (("nobody@darkroom.example", "Nobody signed up"), ("x", "neither a user's id nor an e-mail")):
+        refused = started.run("grant", user, "1")
+        assert (refused.returncode, words in refused.stderr) == (1, True)
+
+
+async def test_a_dead_letter_is_listed_and_given_back(started: Darkroom) -> None:
+    works = await asyncpg.connect(started.environment["WORKS_DATABASE_URL"])
+    try:
+        event_id = "0198c3a0-0000-7000-8000-0000000000aa"
+        fact = {"sequence": 1, "user_id": "0198c3a0-0000-7000-8000-000000000002", "name": "ada", "avatar_key": None, "source": "email"}
+        headers = {
+            "ce_id": event_id, "ce_subject": f"user/{fact['user_id']}", "ce_sequence": "1", "ce_time": "2026-01-01T00:00:00+00:00", "ce_partitionkey": fact["user_id"],
+        }  # fmt: skip
+        await works.execute("INSERT INTO inbox (event_id, group_name, heard_at) VALUES ($1, 'works', now())", event_id)
+        number = await works.fetchval(
+            "INSERT INTO dead_letter (group_name, topic, partition, record_offset, event_id, headers, payload, cause, tries, failed_at)"
+            " VALUES ('works', 'user.registered', 0, 999999, $1, $2, $3, 'a planted fault', 5, now()) RETURNING dead_letter_id",
+            event_id, json.dumps(headers), json.dumps(fact).encode(),
+        )  # fmt: skip
+        assert "a planted fault" in started.run("dlq", "list").stdout
+        assert "1 of 1 given back to works" in started.run("dlq", "replay", "works", str(number)).stdout
+        assert "No dead letters" in started.run("dlq", "list").stdout
+        until = time.monotonic() + 20
+        while not await works.fetchval("SELECT count(*) FROM inbox WHERE event_id = $1", event_id):
+            assert time.monotonic() < until, "the fact was not heard again"
+        assert "0 of 1 given back" in started.run("dlq", "replay", "works", str(number)).stdout
+    finally:
+        await works.close()
+
+
+def test_the_memory_bus_needs_no_topics(started: Darkroom) -> None:
+    assert "needs no topics" in started.run("topics", "apply").stdout
+    assert "task.completed" in started.run("topics", "list").stdout
+
+
+def test_a_restart_after_sigterm_keeps_everything(fresh: Darkroom) -> None:
+    fresh.start("--provider", "instant")
+    assert fresh.run("grant", "demo", "7").returncode == 0
+    before, environment = _credits(fresh), fresh.environment
+    assert "Everything is kept" in fresh.stop(signal.SIGTERM)
+    assert fresh.process is not None
+    assert fresh.process.returncode == 0
+    assert fresh.run("status").returncode == 1
+    fresh.start("--provider", "instant")
+    assert _credits(fresh) == before
+    assert fresh.environment["DARKROOM_URL"] == environment["DARKROOM_URL"]
+
+
+def test_a_killed_suite_starts_again_on_the_database_it_left(fresh: Darkroom) -> None:
+    fresh.start("--provider", "instant")
+    before = _credits(fresh)
+    postmaster = (fresh.folder / ".darkroom/pg/data/postmaster.pid").read_text().split()[0]
+    fresh.stop(signal.SIGKILL)
+    assert "does not run here" in fresh.run("status").stderr
+    fresh.start("--provider", "instant")
+    assert (fresh.folder / ".darkroom/pg/data/postmaster.pid").read_text().split()[0] == postmaster
+    assert _credits(fresh) == before
+
+
+def test_a_background_job_deafened_to_sigint_hears_it(fresh: Darkroom) -> None:
+    deaf = ("/bin/sh", "-c", "trap '' INT; exec \"$@\"", "sh")
+    fresh.start("--provider", "instant", prefix=deaf)
+    assert "Everything is kept" in fresh.stop(signal.SIGINT)
+
+
+def test_a_database_that_dies_is_started_again(fresh: Darkroom) -> None:
+    fresh.start("--provider", "instant")
+    before = _credits(fresh)
+    os.kill(int((fresh.folder / ".darkroom/pg/data/postmaster.pid").read_text().split()[0]), signal.SIGKILL)
+    until = time.monotonic() + 30
+    while fresh.run("status").returncode != 0:
+        assert time.monotonic() < until
+    assert _credits(fresh) == before
+    assert "PostgreSQL ended by itself and is started again" in fresh.stop(signal.SIGTERM)
+
+
+def test_the_roomy_profile_is_announced_and_stays_on_this_machine(fresh: Darkroom) -> None:
+    refused = fresh.run("up", "--any-ports", "--roomy", NOTIFY_HOST="0.0.0.0")
+    assert refused.returncode == 1
+    assert "DARKROOM_PROFILE=roomy is refused outside loopback" in refused.stderr
+    assert "The roomy profile is on" in refused.stderr
+
+
+def test_taken_ports_are_all_named(fresh: Darkroom) -> None:
+    with socket.socket() as one, socket.socket() as two:
+        ports = {}
+        for name, other in (("GATEWAY_PORT", one), ("WORKS_PORT", two)):
+            other.bind(("127.0.0.1", 0))
+            other.listen()
+            ports[name] = str(other.getsockname()[1])
+        refused = fresh.run("up", **ports)
+    assert refused.returncode == 1
+    assert f"{ports['GATEWAY_PORT']} (gateway)" in refused.stderr
+    assert f"{ports['WORKS_PORT']} (works)" in refused.stderr
+    assert "--any-ports" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("status",), "Darkroom does not run here"),
+        (("grant", "demo", "1"), "Darkroom does not run here"),
+        (("dlq", "list"), "Darkroom does not run here"),
+        (("topics", "apply", "--bus", "kafka://127.0.0.1:9"), "does not answer"),
+        (("topics", "apply", "--bus", "amqp://x"), "is not a broker's address"),
+    ],
+)
+def test_a_command_that_cannot_work_says_why(fresh: Darkroom, words: tuple[str, ...], sentence: str) -> None:
+    refused = fresh.run(*words)
+    assert refused.returncode == 1
+    assert sentence in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_reset_refuses_a_folder_that_is_no_suites(fresh: Darkroom) -> None:
+    (fresh.folder / "photos").mkdir()
+    refused = fresh.run("reset", "--yes", "--home", "photos")
+    assert refused.returncode == 1
+    assert "is not the folder of a suite" in refused.stderr
+    assert (fresh.folder / "photos").exists()
+
+
+WITHOUT_RIGHTS = """
+import os, sys
+import suite.__main__, suite.up, suite.console, concurrent.futures.thread, uvloop
+user = int(sys.argv.pop(1))
+os.setgroups([]); os.setgid(user); os.setuid(user)
+suite.__main__.main()
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody without rights")
+def test_a_missing_permission_is_told_in_a_sentence(fresh: Darkroom) -> None:
+    somebody = pwd.getpwnam("daemon").pw_uid
+    command = [sys.executable, "-c", WITHOUT_RIGHTS, str(somebody), "up", "--home", str(fresh.folder / "closed" / ".darkroom")]
+    (fresh.folder / "closed").mkdir(mode=0o755)
+    fresh.folder.chmod(0o755)
+    refused = subprocess.run(command, capture_output=True, text=True, cwd="/", timeout=60, check=False)
+    assert refused.returncode == 1
+    assert "No permission to write in" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("mount") is None, reason="only root can make a small disk")
+@pytest.mark.parametrize("size", ["3m", "48m"])
+def test_a_full_disk_is_told_in_a_sentence(fresh: Darkroom, size: str) -> None:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(fresh.folder)], check=False, capture_output=True).returncode != 0:
+        pytest.skip("this machine lets nobody mount")
+    try:
+        refused = fresh.run("up", "--any-ports")
+        assert refused.returncode == 1
+        assert "no room left on the disk" in refused.stderr.lower()
+        assert "Traceback" not in refused.stderr
+        fresh.run("reset", "--yes")
+    finally:
+        subprocess.run(["umount", "-l", str(fresh.folder)], check=True)
+
+
+def _credits(darkroom: Darkroom) -> int:
+    environment = darkroom.environment
+    answer = ask(f"{environment['DARKROOM_URL']}/api/credits/balance", token=environment["DARKROOM_DEMO_TOKEN"])
+    return int(answer["data"]["credits"])
