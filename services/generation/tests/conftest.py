@@ -75,7 +75,8 @@ def settings(tmp_path: Path) -> GenerationSettings:
     """As delivered, but quick: a back-off of a tenth of a second, polls of a hundredth."""
     quick = {
         "GENERATION_BACK_OFF_SECONDS": "0.05", "GENERATION_IDLE_POLL_SECONDS": "0.02", "GENERATION_POLL_SECONDS": "0.01", "GENERATION_POLL_SECONDS_MAX": "0.02",
-        "GENERATION_ACCEPTANCE_SECONDS": "0.05", "GENERATION_HEARTBEAT_SECONDS": "0.05", "GENERATION_RECORD_SECONDS": "1", "GENERATION_PROGRESS_SECONDS": "0.02",
+        "GENERATION_ACCEPTANCE_SECONDS": "0.05", "GENERATION_HEARTBEAT_SECONDS": "0.05", "GENERATION_RECORD_SECONDS": "1",
+        "GENERATION_PROGRESS_SECONDS": "0.02",
     }  # fmt: skip
     return Passes().settings(GenerationSettings, "generation", tmp_path, quick)
 
@@ -313,7 +314,9 @@ class Edge:
         token = self.passes.user(UserId(user_id), role="admin" if admin else "user")
         return {"Authorization": f"Bearer {token}"} | ({"Idempotency-Key": key} if key else {})
 
-    async def call(self, method: str, path: str, user_id: UUID | None = None, *, json: Any = None, data: bytes | None = None, **more: Any) -> tuple[int, Any, Any]:
+    async def call(
+        self, method: str, path: str, user_id: UUID | None = None, *, json: Any = None, data: bytes | None = None, **more: Any
+    ) -> tuple[int, Any, Any]:
         """(status, body, headers) of one request."""
         headers = more.pop("headers", {}) | (self.headers(user_id, **more) if user_id else {})
         body = orjson.dumps(json) if json is not None else data

@@ -103,7 +103,7 @@ async def test_seats_make_the_first_tasks_begin_at_once(db: Database, ask: Any, 
     asks = sorted((ask(kind=kind) for kind in ("travel", "song", "fitting")), key=lambda one: one.task_id)
     placed = [Placed(ask=one, price=1, limits=settings.limits_of(one.kind)) for one in asks]
     async with db.transaction() as tx:
-        made, claims = await commands.create_tasks(tx, placed, seats=Seats(count=2, provider="instant", lease=timedelta(seconds=60)))
+        _, claims = await commands.create_tasks(tx, placed, seats=Seats(count=2, provider="instant", lease=timedelta(seconds=60)))
     assert [claim.task_id for claim in claims] == [one.task_id for one in asks[:2]]
     first, last = await read_task(asks[0].task_id), await read_task(asks[2].task_id)
     assert (first.state, first.version, first.claim_no, last.state) == ("running", 2, 1, "queued")
@@ -246,7 +246,10 @@ async def test_a_finish_repeated_is_answered_by_the_same_end(db: Database, ask: 
 async def test_a_batch_gives_the_same_as_one_by_one(db: Database, ask: Any, write: Any, claim: Any, read_task: ReadTask) -> None:
     await write(*[ask(asked=2) for _ in range(6)])
     claims = await claim()
-    ends = [Finish(mine, [an_item()] if place % 2 else [], {1: Failure("refused")}, unsaved=delivered(mine, 0) if place % 2 else ()) for place, mine in enumerate(claims)]
+    ends = [
+        Finish(mine, [an_item()] if place % 2 else [], {1: Failure("refused")}, unsaved=delivered(mine, 0) if place % 2 else ())
+        for place, mine in enumerate(claims)
+    ]
     together = await finish(db, *ends[:3])
     alone = [outcome for end in ends[3:] for outcome in await finish(db, end)]
     assert together == [Finished("failed", 3), Finished("completed", 3), Finished("failed", 3)]
@@ -265,7 +268,9 @@ async def test_an_attempt_is_journaled_only_while_the_claim_holds(db: Database, 
         assert await commands.open_attempt(tx, mine, first)
     await cancel(db, Cancel(task.task_id, None))
     async with db.transaction() as tx:
-        assert not await commands.open_attempt(tx, mine, Attempt(attempt_no=2, item_index=0, claim_no=1, state="submitting", provider="far", created_at=clock.now()))
+        assert not await commands.open_attempt(
+            tx, mine, Attempt(attempt_no=2, item_index=0, claim_no=1, state="submitting", provider="far", created_at=clock.now())
+        )
     async with db.read() as conn:
         (kept,) = (await attempts.list_attempts(conn, [task.task_id]))[task.task_id]
     assert (kept.attempt_no, kept.state) == (1, "failed")

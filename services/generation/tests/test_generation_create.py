@@ -55,7 +55,9 @@ async def test_an_ask_is_answered_with_what_it_costs_and_wakes_the_workers(edge:
 
 async def test_the_fact_of_a_creation_carries_the_trace_of_its_request(edge: Any, db: Database) -> None:
     user, trace = new_id(), "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-    await edge.call("POST", CREATE, user, json={"type": "travel", "images": [edge.upload(user)]}, headers={"traceparent": trace, "X-Request-Id": "request-0001"})
+    await edge.call(
+        "POST", CREATE, user, json={"type": "travel", "images": [edge.upload(user)]}, headers={"traceparent": trace, "X-Request-Id": "request-0001"}
+    )
     headers = await db.fetchval("SELECT headers FROM outbox WHERE topic = 'task.created'")
     assert trace in headers
     assert "request-0001" in headers
@@ -251,7 +253,8 @@ async def test_a_broken_field_is_named_and_nothing_is_held(edge: Any, db: Databa
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"{", b"[]", b"null", b'{"type": NaN}', b'{"type":"travel","type":"travel"}', b"\xff\xfe", b"[" * 100_000, b'{"batch_count": 1' + b"0" * 5000 + b"}"]
+    "body",
+    [b"", b"{", b"[]", b"null", b'{"type": NaN}', b'{"type":"travel","type":"travel"}', b"\xff\xfe", b"[" * 100_000, b'{"batch_count": 1' + b"0" * 5000 + b"}"],
 )
 async def test_a_body_that_is_no_json_object_is_refused(edge: Any, body: bytes) -> None:
     for path in (CREATE, "/music/tasks"):
@@ -304,7 +307,14 @@ async def test_a_song_of_words_is_created(edge: Any, db: Database, neighbours: A
 
 async def test_a_song_of_my_photo_is_added_to_that_work(edge: Any, db: Database, neighbours: Any) -> None:
     user, work_id = new_id(), new_id()
-    neighbours.works[work_id] = {"work_id": str(work_id), "user_id": str(user), "image_key": "uploads/u/a.webp", "title": "Sea", "is_favorite": False, "is_public": False}
+    neighbours.works[work_id] = {
+        "work_id": str(work_id),
+        "user_id": str(user),
+        "image_key": "uploads/u/a.webp",
+        "title": "Sea",
+        "is_favorite": False,
+        "is_public": False,
+    }
     status, body, _ = await edge.call("POST", "/music/tasks", user, json={"workId": str(work_id)})
     assert status == 201, body
     assert body["params"]["workId"] == str(work_id)

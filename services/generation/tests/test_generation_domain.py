@@ -20,7 +20,16 @@ LIMITS = Limits(start=timedelta(minutes=10), total=timedelta(minutes=20))
 def a_task(clock: FakeClock, *, asked: int = 3) -> Task:
     task_id = new_id()
     return domain.new_task(
-        task_id=task_id, user_id=new_id(), work_id=task_id, kind="travel", asked=asked, price=asked, scene_id=None, brief=Brief(), limits=LIMITS, now=clock.now()
+        task_id=task_id,
+        user_id=new_id(),
+        work_id=task_id,
+        kind="travel",
+        asked=asked,
+        price=asked,
+        scene_id=None,
+        brief=Brief(),
+        limits=LIMITS,
+        now=clock.now(),
     )
 
 

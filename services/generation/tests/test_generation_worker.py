@@ -116,7 +116,9 @@ async def test_a_task_is_made_kept_under_its_hash_and_told(
         assert hashlib.sha256(body).hexdigest() == item["sha256"]
         assert item["key"] == f"results/{task.task_id}/{item['index']}-{item['sha256']}.webp"
         assert (item["width"], item["height"], item["size_bytes"]) == (8, 6, len(body))
-    assert sorted(await journal(db, task.task_id), key=lambda one: one[1] or 0) == [(no, index, "succeeded") for no, index in zip((1, 2, 3), (0, 1, 2), strict=True)]
+    assert sorted(await journal(db, task.task_id), key=lambda one: one[1] or 0) == [
+        (no, index, "succeeded") for no, index in zip((1, 2, 3), (0, 1, 2), strict=True)
+    ]
     told = [fact for fact in shop.told if isinstance(fact, TaskProgressed)]
     assert told
     assert [(fact.claim_no, fact.n, fact.progress) for fact in told] == sorted((fact.claim_no, fact.n, fact.progress) for fact in told)
@@ -201,7 +203,9 @@ async def test_output_that_does_not_decode_is_never_delivered(clock: FakeClock, 
     assert (topic, data["reason"]) == ("task.failed", "invalid_output")
 
 
-async def test_a_photo_that_is_gone_refuses_the_task_without_an_attempt(db: Database, ask: Any, write: Any, workshop: Any, read_task: ReadTask, said: Said) -> None:
+async def test_a_photo_that_is_gone_refuses_the_task_without_an_attempt(
+    db: Database, ask: Any, write: Any, workshop: Any, read_task: ReadTask, said: Said
+) -> None:
     engine = Engine()
     async with workshop(engine) as shop, working(shop):
         task = await write(ask(brief=Brief(photos=(f"uploads/x/{'ab' * 32}.webp",))))
@@ -259,7 +263,9 @@ async def test_a_lost_answer_is_looked_up_where_the_engine_can_be_asked(db: Data
     assert {attempt.attempt_id for attempt in engine.checked} == {engine.submitted[0].attempt_id}
 
 
-async def test_not_found_counts_only_after_the_acceptance_delay(db: Database, clock: FakeClock, ask: Any, write: Any, workshop: Any, read_task: ReadTask) -> None:
+async def test_not_found_counts_only_after_the_acceptance_delay(
+    db: Database, clock: FakeClock, ask: Any, write: Any, workshop: Any, read_task: ReadTask
+) -> None:
     engine = Engine(Lost("cut"), repeatable=False, look_up=True, checks=(NotFound(),) * 1000)
     async with workshop(engine) as shop, working(shop):
         task = await write(ask())
@@ -319,7 +325,10 @@ async def test_a_new_claim_asks_for_the_job_that_the_old_one_submitted(
     task = await write(ask())
     await claim()
     await db.fetch(
-        "INSERT INTO attempt (task_id, attempt_no, item_index, claim_no, created_at, state, provider, provider_id) VALUES ($1, 1, 0, 1, $2, 'submitted', 'engine', 'job-9')",
+        """
+        INSERT INTO attempt (task_id, attempt_no, item_index, claim_no, created_at, state, provider, provider_id)
+        VALUES ($1, 1, 0, 1, $2, 'submitted', 'engine', 'job-9')
+        """,
         task.task_id, clock.now(),
     )  # fmt: skip
     clock.move(seconds=60)
@@ -360,7 +369,9 @@ async def test_a_stalled_worker_can_neither_end_nor_spoil_what_another_has(
 # --- leases, deadlines, cancel, drain ---
 
 
-async def test_a_heartbeat_keeps_a_long_task_and_drops_what_was_lost(db: Database, clock: FakeClock, ask: Any, write: Any, workshop: Any, read_task: ReadTask) -> None:
+async def test_a_heartbeat_keeps_a_long_task_and_drops_what_was_lost(
+    db: Database, clock: FakeClock, ask: Any, write: Any, workshop: Any, read_task: ReadTask
+) -> None:
     async def for_ever(attempt: Attempt) -> Finished:
         await asyncio.Event().wait()
         raise AssertionError
@@ -516,7 +527,9 @@ async def test_seats_are_given_only_while_nobody_waits(db: Database, ask: Any, w
         assert worker.reserve(1) is None
 
 
-async def test_a_batch_takes_over_what_another_worker_left(db: Database, clock: FakeClock, ask: Any, write: Any, claim: Any, workshop: Any, read_task: ReadTask) -> None:
+async def test_a_batch_takes_over_what_another_worker_left(
+    db: Database, clock: FakeClock, ask: Any, write: Any, claim: Any, workshop: Any, read_task: ReadTask
+) -> None:
     instant = InstantProvider(allowed=True)
     task = await write(ask())
     await claim()
