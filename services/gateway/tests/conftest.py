@@ -45,7 +45,7 @@ class Door:
                     heard.append(chunk)
 
         hearing = asyncio.create_task(hear())
-        with contextlib.suppress(ConnectionError):  # refused before all was said
+        with contextlib.suppress(ConnectionError, RuntimeError):  # refused before all was said; uvloop says so with a RuntimeError
             for piece in pieces:
                 writer.write(piece)
                 await writer.drain()

@@ -83,13 +83,19 @@ async def test_a_body_that_stops_coming_is_refused(open_door: Any, echo: Any, ca
     assert not echo.seen
 
 
-async def test_a_head_that_drips_on_a_connection_of_the_careful_path_is_cut_off_too(open_door: Any, echo: Any) -> None:
+async def test_a_connection_of_the_careful_path_ends_with_its_answer_so_that_the_next_begins_on_the_short_one(open_door: Any, echo: Any) -> None:
+    async with open_door(echo.url) as door:
+        (answer,) = await door.ask(b"POST /login HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
+    assert (answer.status, answer.headers["connection"]) == (200, "close")
+
+
+async def test_a_large_head_that_never_ends_is_cut_off_too(open_door: Any, echo: Any) -> None:
     async with open_door(echo.url, head_seconds=0.5) as door:
-        first = b"POST /login HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
         begun = time.monotonic()
-        answers = await door.ask(first, b"GET /works/1 HTTP/1.1\r\nX-A: ", *[b"b"] * 80, pause_seconds=0.05)
-        assert [one.status for one in answers] == [200]
+        lines = b"".join(b"X-%d: " % number + b"y" * 300 + b"\r\n" for number in range(60))
+        await door.say(b"GET /works/1 HTTP/1.1\r\nHost: x\r\n" + lines, *[b"X-A: b\r\n"] * 80, pause_seconds=0.05)
         assert time.monotonic() - begun < 6
+    assert not echo.seen
 
 
 async def test_chunks_beyond_the_limit_are_refused_while_they_come(open_door: Any, echo: Any) -> None:
@@ -131,6 +137,20 @@ async def test_too_many_connections_are_told_so(open_door: Any, echo: Any) -> No
         for _, writer in waiting:
             writer.close()
     assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+
+
+async def test_a_client_that_asks_and_never_reads_is_not_read_either(open_door: Any, echo: Any) -> None:
+    async with open_door(echo.url) as door:
+        reader, writer = await asyncio.open_connection("127.0.0.1", door.port, limit=1024)
+        reader._transport.pause_reading()  # type: ignore[attr-defined]
+        writer.write(b"GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n" * 500_000)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(2):
+                await writer.drain()
+        (front,) = door.hall.fronts
+        assert len(front._buffer) < 1 << 20
+        assert front._transport.get_write_buffer_size() < 4 << 20
+        writer.transport.abort()
 
 
 async def test_a_thousand_refusals_in_one_piece_do_not_exhaust_the_stack(open_door: Any, echo: Any) -> None:

@@ -116,7 +116,7 @@ class Front(asyncio.Protocol):
         self._buffer = self._buffer + data if self._buffer else data
         if not self._busy:
             self._read_all()
-        elif len(self._buffer) > PIPELINED_BYTES_MAX and not self._reading_paused:
+        if len(self._buffer) > PIPELINED_BYTES_MAX and (self._busy or self._writing_paused) and not self._reading_paused:
             self._reading_paused = True
             self._transport.pause_reading()
 
@@ -129,8 +129,8 @@ class Front(asyncio.Protocol):
         self._writing_paused = False
         if self._line is not None:
             self._line.resume()
-        elif not self._busy:
-            self._read_all()
+        elif not self._busy and not self._closing:
+            self._go_on()
 
     # reading requests
 
@@ -313,10 +313,15 @@ class Front(asyncio.Protocol):
         if self._closing:
             self._transport.close()
             return
+        if not self._writing_paused:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Look at what came in meanwhile."""
         if self._reading_paused:
             self._reading_paused = False
             self._transport.resume_reading()
-        if self._buffer and not self._writing_paused:
+        if self._buffer:
             self._read_all()
 
     def _count(self, status: int) -> None:
@@ -333,7 +338,8 @@ class Front(asyncio.Protocol):
             line.drop()
         asked = self._asked
         if asked is None or self._begun:
-            self._transport.abort() if self._begun and self._busy else self._transport.close()
+            # Nobody waits politely for a client that does not read either.
+            self._transport.abort()
             return
         # Whoever still has this connection in a queue must not lend to it.
         self.gone = True

@@ -12,7 +12,7 @@ from gateway.routes import HEALTH, Route, RouteTable
 
 _LEARNED_MAX = 4096
 # Paths without escapes and without segments that begin with a dot have one spelling only.
-_FIRST_LINE = re.compile(rb"(GET|HEAD|POST|PUT|PATCH|DELETE) ((?:/[A-Za-z0-9_~:@!$&'()*+,=-][A-Za-z0-9._~:@!$&'()*+,=-]*)+)(\?[!\"$-~]*)? HTTP/1\.1")
+_FIRST_LINE = re.compile(rb"(GET|HEAD|POST|PUT|PATCH|DELETE) ((?:/[A-Za-z0-9_~:@!$&'()*+,=-][A-Za-z0-9._~:@!$&'()*+,=-]*)+)/?(\?[!\"$-~]*)? HTTP/1\.1")
 _CONNECTION_WORDS = frozenset({b"keep-alive", b"close", b"upgrade", b"http2-settings", b"te"})
 _DIGITS_MAX = 6
 _READS = frozenset({b"GET", b"HEAD"})

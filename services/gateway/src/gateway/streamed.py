@@ -77,6 +77,12 @@ class Streamed:
         await self._fresh.close()
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        response = await self._answer_unclosed(request)
+        # The next request is most likely plain again (or wants a websocket), and only a new connection begins on the short path.
+        response.force_close()
+        return response
+
+    async def _answer_unclosed(self, request: web.BaseRequest) -> web.StreamResponse:
         asked = _read(request)
         try:
             _check_framing(request)
@@ -118,6 +124,8 @@ def _read(request: web.BaseRequest) -> Asked:
 def _check_framing(request: web.BaseRequest) -> None:
     """Raises InvalidParameter where two readers could disagree about where a request ends or whom it is for."""
     headers = request.headers
+    if request.version < aiohttp.HttpVersion10:
+        raise InvalidParameter("HTTP before 1.0 is not spoken here")
     hosts = headers.getall("Host", ())
     if len(hosts) > 1 or (not hosts and request.version >= aiohttp.HttpVersion11):
         raise InvalidParameter.of("Host", "exactly one is needed")
@@ -136,10 +144,7 @@ def _refused(error: ServiceError, asked: Asked, request: web.BaseRequest) -> web
     answer = refusal(
         error, path=asked.path, request_id=asked.request_id, accept_language=request.headers.get("Accept-Language"), accept=request.headers.get("Accept")
     )
-    response = web.Response(status=answer.status, body=answer.body, headers=answer.headers)
-    if request.can_read_body and not request.content.is_eof():
-        response.force_close()
-    return response
+    return web.Response(status=answer.status, body=answer.body, headers=answer.headers)
 
 
 class _Passage:
@@ -155,8 +160,8 @@ class _Passage:
         self._body = _Body(request, route.body_bytes_max, ways._progress_seconds)
 
     async def go(self) -> web.StreamResponse:
-        if self._asked.upgrades:
-            raise InvalidParameter("a connection meant for a websocket must begin with asking for it")
+        if self._asked.upgrades and self._route.websocket:
+            raise InvalidParameter("a websocket must be asked for plainly")
         if self._request.headers.get("Expect", "").lower() == "100-continue":
             await self._request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             self._request.writer.output_size = 0
@@ -197,7 +202,7 @@ class _Passage:
             except (aiohttp.ClientError, ConnectionError, ServiceError) as error:
                 raise self._body.refusal or Unavailable("the service gave no answer") from error
             except TimeoutError as error:
-                raise self._body.refusal or Unavailable("the service gave no answer in time") from error
+                raise self._body.refusal or self._body.stall() or Unavailable("the service gave no answer in time") from error
             finally:
                 self._body.stop_clock()
         raise Unavailable("the service is away")
@@ -223,6 +228,7 @@ class _Passage:
                 if name.lower() not in _NOT_RELAYED:
                     response.headers.add(name, value)
             response.headers.update(_own_headers(self._asked))
+            response.force_close()
             await response.prepare(self._request)
             if self._asked.method != "HEAD":
                 await self._copy(answer, response)
@@ -253,6 +259,7 @@ class _Body:
         self._answer_seconds = 0.0
         self.refusal: ServiceError | None = None
         self.begun = False
+        self._awaited = False
 
     def start_clock(self, limit: asyncio.Timeout, answer_seconds: float) -> None:
         """The answer's deadline runs from the last piece of body."""
@@ -260,6 +267,10 @@ class _Body:
 
     def stop_clock(self) -> None:
         self._limit = None
+
+    def stall(self) -> ServiceError | None:
+        """What to say when the time is over while everybody waits for more of the body: it is not the service that is late."""
+        return InvalidParameter("the body stopped coming") if self._awaited else None
 
     async def whole(self) -> bytes:
         return b"".join([chunk async for chunk in self.chunks()])
@@ -276,13 +287,17 @@ class _Body:
                 self._limit.reschedule(asyncio.get_running_loop().time() + self._answer_seconds)
 
     async def _next(self) -> bytes:
+        # Cancelled, it stays awaited: that is how the deadline learns whom it waited for.
+        self._awaited = True
         try:
             async with asyncio.timeout(self._progress_seconds):
-                return await self._request.content.readany()
+                chunk = await self._request.content.readany()
         except TimeoutError as error:
             raise self._refuse(InvalidParameter("the body stopped coming")) from error
         except web.RequestPayloadError as error:
             raise self._refuse(InvalidParameter("the body cannot be read")) from error
+        self._awaited = False
+        return chunk
 
     def _refuse(self, error: ServiceError) -> ServiceError:
         self.refusal = error
