@@ -19,8 +19,7 @@ from common.auth import ServiceTokens, read_private_key
 from lab import cpu
 from lab.children import Children, NotStarted
 from lab.side import Side, User
-from suite.home import Home, State
-from suite.surroundings import OPERATOR, key_path
+from suite.home import OPERATOR, Home, State
 
 DARKROOM = Path(sys.executable).parent / "darkroom"
 SERVICES = ("gateway", "identity", "works", "generation", "billing", "notify")
@@ -103,7 +102,7 @@ def grant(home: Home, state: State, user_ids: Sequence[str]) -> None:
         {"adjustment_id": str(uuid.uuid4()), "user_id": user_id, "asset": "credit", "amount": CREDITS, "reason": "a bench", "by": OPERATOR}
         for user_id in user_ids
     ]
-    token = ServiceTokens(read_private_key(key_path(home, OPERATOR)), OPERATOR).token_for("billing")
+    token = ServiceTokens(read_private_key(home.key_path(OPERATOR)), OPERATOR).token_for("billing")
     url = state.environment["BILLING_URL"].split(",")[0] + "/internal/adjustments"
     answer = call(url, {"adjustments": adjustments}, {"Authorization": f"Bearer {token}"})
     refused = [outcome for outcome in answer["outcomes"] if not outcome["done"]]

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+
 from common.auth import ServiceTokens, read_private_key
 from common.ids import new_id
-from suite.home import Home
-from suite.surroundings import OPERATOR, key_path
+from suite.home import OPERATOR, Home
 
 READY_SECONDS = 120
 
@@ -98,7 +98,7 @@ class Rig:
 
     async def ask(self, service: str, path: str, body: object, *, method: str = "POST") -> dict[str, Any]:
         """An internal route of a service, with a service token of the operator's."""
-        tokens = ServiceTokens(read_private_key(key_path(self.home, OPERATOR)), OPERATOR)
+        tokens = ServiceTokens(read_private_key(self.home.key_path(OPERATOR)), OPERATOR)
         url = self.environment[f"{service.upper()}_URL"].split(",")[0]
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as http:
             async with http.request(method, url + path, json=body, headers={"Authorization": f"Bearer {tokens.token_for(service)}"}) as response:

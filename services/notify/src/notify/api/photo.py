@@ -3,7 +3,7 @@
 import asyncio
 import time
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -100,8 +100,7 @@ async def _authenticate(deps: Deps, http: web.Request, ws: web.WebSocketResponse
         raise Refused(TOO_MANY_SOCKETS, "too many sockets of this user")
     if http.transport is None:
         raise ConnectionResetError
-    transport = cast(asyncio.Transport, http.transport)  # uvloop's is one by behaviour only
-    connection = Connection(deps.hub, principal.user_id, ws, transport, expires_at=principal.expires_at.timestamp())
+    connection = Connection(deps.hub, principal.user_id, ws, http.transport, expires_at=principal.expires_at.timestamp())
     deps.hub.add(connection)  # registered first, then read: nothing stored in between is missed
     try:
         await _welcome(deps, connection, frame.resume)
