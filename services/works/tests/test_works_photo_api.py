@@ -43,8 +43,9 @@ async def test_a_work_in_the_words_of_the_dialect(works: Any, facts: Any) -> Non
     work = body["data"]["work"]
     images = work.pop("images")
     assert work == {
-        "work_id": str(task), "user_id": str(user), "type": "travel", "status": "completed", "title": "A trip", "audio_url": None, "scene_id": None,
-        "ai_description": "warm", "tags": ["sea"], "batch_count": 3, "failed_count": 1, "error": None, "is_favorite": False, "is_public": False,
+        "work_id": str(task), "user_id": str(user), "task_id": str(task), "type": "travel", "status": "completed", "title": "A trip", "audio_url": None,
+        "scene_id": None, "ai_description": "warm", "tags": ["sea"], "batch_count": 3, "failed_count": 1,
+        "error": None, "is_favorite": False, "is_public": False,
         "created_at": "2026-01-01T00:00:00.000Z", "updated_at": "2026-01-01T01:00:00.000Z",
     }  # fmt: skip
     assert [(image["format"], image["batch_index"], image["width"], image["height"]) for image in images] == [("webp", 0, 8, 6), ("webp", 1, 8, 6)]

@@ -55,6 +55,14 @@ async def test_a_photo_sent_as_json_is_a_work_without_audio(works: Any, pictures
     assert work["objectId"] in said[0]["payload"]
 
 
+async def test_a_photo_kept_by_hand_shows_in_the_other_dialect_too(works: Any, pictures: Any) -> None:
+    user = new_id()
+    _, _, kept = await create(works, user, image=data_url(pictures.png()))
+    _, _, body = await works.ask("GET", f"/api/works/{kept['objectId']}", user=user)
+    work = body["data"]["work"]
+    assert (work["type"], work["status"], work["task_id"], [image["format"] for image in work["images"]]) == ("photo", "created", None, ["png"])
+
+
 async def test_a_photo_sent_as_a_form_is_the_same_work(works: Any, pictures: Any) -> None:
     form = FormData()
     for name, value in (("title", "Sea"), ("style", "folk"), ("tags", "sea"), ("tags", "sun"), ("isPublic", "true")):

@@ -1,6 +1,7 @@
 """Uploading: what goes in is a stranger's, what comes out is ours."""
 
 import asyncio
+import errno
 import hashlib
 import io
 import time
@@ -383,3 +384,21 @@ async def test_what_a_killed_process_left_in_the_spool_is_removed_at_the_next_st
     works.deps.intake.open()
     assert (old.exists(), young.exists()) == (False, True)
     young.unlink()
+
+
+async def test_a_full_disk_is_told_as_such_and_leaves_nothing(works: Any, pictures: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    class FullStore:
+        async def put_file(self, key: str, path: Path, content_type: str) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(works.deps.intake, "_objects", FullStore())
+    status, headers, body = await works.upload(pictures.png(), user=new_id())
+    assert (status, headers["X-Error-Code"], body["success"]) == (503, "10007", False)
+    assert int(headers["Retry-After"]) > 0
+    assert await works.db.fetchval("SELECT count(*) FROM file") == 0
+    assert list((works.folder / "spool").iterdir()) == []
+
+
+async def test_a_spool_that_was_tidied_away_comes_back(works: Any, pictures: Any) -> None:
+    (works.folder / "spool").rmdir()
+    assert (await works.upload(pictures.png(), user=new_id()))[0] == 200

@@ -10,7 +10,7 @@ from common.settings import ServiceSettings, service_config
 
 
 def _spool() -> Path:
-    return Path(tempfile.gettempdir()) / "darkroom-works"
+    return Path(tempfile.gettempdir()) / f"darkroom-works-{os.getuid()}"
 
 
 class WorksSettings(ServiceSettings):

@@ -6,14 +6,14 @@ from datetime import datetime
 from common.auth import Principal
 from common.errors import FileTooLarge, InvalidParameter, PayloadTooLarge, WorkNotFound
 from common.ids import derived_id, new_id
-from common.objects import UrlSigner
+from common.objects import UrlSigner, content_type_of
 from common.web import Answer, Request, Route
 from common.web.photo import Ok, Page
 from works import queries
 from works.api.forms import chunks_of
 from works.api.uploads import REPLAYED, UPLOAD_SECONDS, keep_picture
 from works.deps import Deps
-from works.domain import PICTURE_KINDS, SavedFile, StoredItem, Wanted, Work, owns
+from works.domain import PICTURE_KINDS, SavedFile, Wanted, Work, owns
 from works.schemas.photo import PhotoWork, PhotoWorksQuery, Picture, UploadedFile, WorkData, WorksData
 
 _UPLOAD = "POST /api/upload/single"
@@ -86,16 +86,17 @@ def _render_file(request: Request[Deps], saved: SavedFile) -> UploadedFile:
 
 
 def _render(work: Work, viewing: _Viewing) -> PhotoWork:
-    body, pictures, audios = work.body, work.pictures, work.audios
+    body, audios = work.body, work.audios
     asked = body.get("asked", 0)
     delivered = len(body.get("items", ()))
     return PhotoWork(
         work_id=work.work_id,
         user_id=work.user_id,
+        task_id=work.work_id if work.kind != "photo" else None,
         type=work.kind,
         status=work.status,
         title=work.title,
-        images=[_render_picture(item, viewing.link(work, item["key"])) for item in pictures],
+        images=_render_pictures(work, viewing),
         audio_url=viewing.link(work, audios[0]["key"]) if audios else None,
         scene_id=body.get("scene"),
         ai_description=body.get("description", ""),
@@ -110,8 +111,21 @@ def _render(work: Work, viewing: _Viewing) -> PhotoWork:
     )
 
 
-def _render_picture(item: StoredItem, url: str) -> Picture:
-    return Picture(url=url, format=item["type"].partition("/")[2], batch_index=item["index"], width=item.get("width"), height=item.get("height"))
+def _render_pictures(work: Work, viewing: _Viewing) -> list[Picture]:
+    """What was delivered, or the photo that was kept by hand."""
+    photo = work.body.get("image")
+    if photo is not None:
+        return [Picture(url=viewing.link(work, photo), format=content_type_of(photo).partition("/")[2], batch_index=0, width=None, height=None)]
+    return [
+        Picture(
+            url=viewing.link(work, item["key"]),
+            format=item["type"].partition("/")[2],
+            batch_index=item["index"],
+            width=item.get("width"),
+            height=item.get("height"),
+        )
+        for item in work.pictures
+    ]
 
 
 ROUTES = (

@@ -1,19 +1,22 @@
 """From a stranger's bytes to a stored picture: spool, sniff, decode elsewhere, store, and only then say that it is there."""
 
 import asyncio
+import errno
 import hashlib
+import os
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
 import filetype
 
-from common.errors import FileTooLarge, FileTypeRefused, FileUnreadable
+from common.errors import FileTooLarge, FileTypeRefused, FileUnreadable, Unavailable
 from common.ids import new_id
 from common.objects import ObjectStore
+from common.settings import SettingsError
 from works.domain import StoredFile, upload_key
 from works.pictures.pool import PicturePool
 
@@ -42,8 +45,13 @@ class Intake:
         self.bytes_max = bytes_max
 
     def open(self) -> None:
-        """Make the spool and remove what a killed process left there."""
-        self._spool.mkdir(mode=0o700, parents=True, exist_ok=True)
+        """Make the spool and remove what a killed process left there. Raises SettingsError for a folder that cannot be written to."""
+        try:
+            self._spool.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise SettingsError([f"WORKS_SPOOL_FOLDER: the folder {self._spool} cannot be made: {error.strerror}"]) from error
+        if not os.access(self._spool, os.R_OK | os.W_OK | os.X_OK):
+            raise SettingsError([f"WORKS_SPOOL_FOLDER: the folder {self._spool} cannot be written to"])
         for path in self._spool.glob("*.part"):
             if time.time() - path.stat().st_mtime > _LEFT_OVER_SECONDS:
                 path.unlink(missing_ok=True)
@@ -53,7 +61,9 @@ class Intake:
         """Write what comes to the spool; it is gone afterwards. Raises FileTooLarge past the limit, FileTypeRefused for other formats."""
         path = self._spool / f"{new_id()}.part"
         try:
-            yield await self._write(path, chunks)
+            with _room():
+                spooled = await self._write(path, chunks)
+            yield spooled
         finally:
             path.unlink(missing_ok=True)
 
@@ -63,7 +73,8 @@ class Intake:
         try:
             clean = await self._pool.clean(spooled.path, target, picture_format=spooled.picture_format)
             key = upload_key(user_id, clean.sha256, clean.extension)
-            await self._objects.put_file(key, target, clean.content_type)
+            with _room():
+                await self._objects.put_file(key, target, clean.content_type)
         finally:
             target.unlink(missing_ok=True)
         return StoredFile(
@@ -79,6 +90,7 @@ class Intake:
         )
 
     async def _write(self, path: Path, chunks: AsyncIterator[bytes]) -> Spooled:
+        self._spool.mkdir(mode=0o700, parents=True, exist_ok=True)  # those who tidy temporary folders may have been here
         digest, size, head, waiting = hashlib.sha256(), 0, b"", bytearray()
         with path.open("xb") as file:
             async for chunk in chunks:
@@ -96,6 +108,17 @@ class Intake:
             head = head or bytes(waiting)
             await asyncio.to_thread(file.write, waiting)
         return Spooled(path, digest.digest(), _format_of(head))
+
+
+@contextmanager
+def _room() -> Iterator[None]:
+    """A full disk is not the sender's fault, and may pass."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise Unavailable("there is no room for files now", retry_after_seconds=30) from error
+        raise
 
 
 def _format_of(head: bytes) -> str:

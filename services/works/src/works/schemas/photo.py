@@ -28,10 +28,11 @@ class Picture(Model):
 
 
 class PhotoWork(Model):
-    """A work. `batch_count` was asked for, `failed_count` of them never came; `error` says why nothing did."""
+    """A work; one kept by hand has no task. `batch_count` was asked for, `failed_count` of them never came; `error` says why nothing did."""
 
     work_id: UUID
     user_id: UUID
+    task_id: UUID | None
     type: Kind
     status: Status
     title: str
