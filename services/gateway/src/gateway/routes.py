@@ -22,6 +22,7 @@ READ = ("GET", "HEAD")
 class Route:
     """One row. `path` is literal, or ends in `/*` for everything below; the row with the longest path wins.
 
+    `deadline_seconds` is for the answer to begin, longer than the service's own, so that the service says what was late.
     `auth="user"` lets the gateway refuse a request without any token; whether the token is good is each service's question.
     """
 
@@ -30,31 +31,31 @@ class Route:
     methods: tuple[str, ...] = ANY
     auth: Auth = "optional"
     body_bytes_max: int = JSON_BYTES_MAX
-    deadline_seconds: float = 15
+    deadline_seconds: float = 20
     websocket: bool = False
 
 
 ROUTES: tuple[Route, ...] = (
     # who you are
-    Route("/users", "identity", ("POST",), "none", DATA_URL_BYTES_MAX, 30),
-    Route("/login", "identity", ("POST",), "none"),
+    Route("/users", "identity", ("POST",), "none", FILE_BYTES_MAX, 35),
+    Route("/login", "identity", ("POST",), "none", deadline_seconds=35),
     Route("/api/auth/me", "identity", READ, "user"),
     Route("/api/auth/refresh", "identity", ("POST",), "user"),
     Route("/api/auth/*", "identity"),
     Route("/.well-known/jwks.json", "identity", READ, "none"),
     # what you keep
-    Route("/api/upload/*", "works", auth="user", body_bytes_max=DATA_URL_BYTES_MAX, deadline_seconds=60),
-    Route("/api/upload/single", "works", ("POST",), "user", FILE_BYTES_MAX, 60),
-    Route("/api/upload/multiple", "works", ("POST",), "user", FILES_BYTES_MAX, 120),
+    Route("/api/upload/*", "works", auth="user", body_bytes_max=DATA_URL_BYTES_MAX, deadline_seconds=125),
+    Route("/api/upload/single", "works", ("POST",), "user", FILE_BYTES_MAX, 125),
+    Route("/api/upload/multiple", "works", ("POST",), "user", FILES_BYTES_MAX, 125),
     Route("/api/works", "works"),
     Route("/api/works/*", "works"),
-    Route("/works", "works", body_bytes_max=DATA_URL_BYTES_MAX, deadline_seconds=60),
+    Route("/works", "works", body_bytes_max=DATA_URL_BYTES_MAX, deadline_seconds=125),
     Route("/works/*", "works"),
     Route("/files/*", "works", READ, "none"),
     # what you ask for
     Route("/api/scenes", "generation"),
     Route("/api/scenes/*", "generation"),
-    Route("/api/tasks/create", "generation", ("POST",), "user", DATA_URL_BYTES_MAX, 30),
+    Route("/api/tasks/create", "generation", ("POST",), "user", DATA_URL_BYTES_MAX, 65),
     Route("/api/tasks/*", "generation"),
     Route("/music/tasks", "generation", ("POST",), "user"),
     Route("/music/tasks/*", "generation", auth="user"),
