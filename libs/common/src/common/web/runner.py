@@ -1,6 +1,7 @@
 """What aiohttp's server lacks: an end to slow clients, and our envelope for requests that cannot even be parsed."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -8,20 +9,23 @@ from typing import Any
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
-from aiohttp.web_protocol import RequestHandler
+from aiohttp.web_protocol import RequestHandler, _ErrInfo
 from multidict import istr
 from uuid_utils import uuid7
 
 from common.errors import Internal, InvalidParameter
 from common.log import get_logger
-from common.web.dialects import render_error
+from common.web.dialects import dialect_of, language_of, render_error
 from common.web.ready import ReadyResponse
 
 HEADER_SECONDS = 10.0
 BODY_SECONDS = 30.0
 KEEPALIVE_SECONDS = 75.0
+HEAD_LINE_BYTES_MAX = 16 * 1024
+"""A line may be as long as a whole head may be at the gateway, so that what it lets in is answered by a route."""
 
 _LOOK_EVERY_SECONDS = 1.0
+_FIRST_LINE = re.compile(rb"[A-Z]{1,20} (/[!-~]{0,512})")
 
 log = get_logger()
 
@@ -29,18 +33,21 @@ log = get_logger()
 class Connection(RequestHandler):
     """One client's connection, which remembers when it last heard something."""
 
-    __slots__ = ("heard_at", "silent_since")
+    __slots__ = ("_unreadable", "heard_at", "silent_since")
 
     def __init__(self, manager: web.Server, *, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
         super().__init__(manager, loop=loop, **options)
         self.heard_at = loop.time()
         self.silent_since: float | None = self.heard_at
         """Since when bytes of a request's head are owed: from the connection on, or from the first bytes of a next request."""
+        self._unreadable = b""
 
     def data_received(self, data: bytes) -> None:
         RequestHandler.data_received(self, data)
         if data:
             self.heard_at = self._loop.time()
+            if self._messages and type(self._messages[-1][0]) is _ErrInfo:
+                self._unreadable = data[:1024]
             if self._messages or self._request_in_progress or self._upgraded:
                 self.silent_since = None
             elif self.silent_since is None and self._waiter is not None:
@@ -81,7 +88,13 @@ class Connection(RequestHandler):
             log.error("http.escaped", exc_info=exc)
         error = InvalidParameter("the request could not be read") if unreadable else Internal()
         request_id = uuid7().hex
-        status, body, headers = render_error(error, dialect="v1", lang="en", path="", request_id=request_id, problem=True)
+        # aiohttp lost the request line of what it could not read, so the dialect is looked up in the bytes.
+        line = _FIRST_LINE.match(self._unreadable)
+        path = line[1].decode().partition("?")[0] if line else "/"
+        dialect = dialect_of(path)
+        status, body, headers = render_error(
+            error, dialect=dialect, lang=language_of(None, dialect), path=path, request_id=request_id, problem=False
+        )
         response = ReadyResponse(status, request_id, body, content_type=headers.pop("Content-Type"), headers=headers)
         response.force_close()
         return response
@@ -143,8 +156,9 @@ class WebRunner(web.AppRunner):
         keepalive_timeout: float = KEEPALIVE_SECONDS,
     ) -> None:
         super().__init__(
-            application, handle_signals=False, access_log=None, shutdown_timeout=shutdown_timeout, keepalive_timeout=keepalive_timeout
-        )
+            application, handle_signals=False, access_log=None, shutdown_timeout=shutdown_timeout, keepalive_timeout=keepalive_timeout,
+            max_line_size=HEAD_LINE_BYTES_MAX, max_field_size=HEAD_LINE_BYTES_MAX,
+        )  # fmt: skip
         self._header_seconds = header_seconds
         self._body_seconds = body_seconds
         self._watch: asyncio.Task[None] | None = None
