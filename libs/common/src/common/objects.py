@@ -203,8 +203,11 @@ class UrlSigner:
             raise Forbidden("the link has expired")
         return key
 
-    def key_of(self, url: str) -> str | None:
-        """The key in a link of ours, whatever its age; None when we did not make it. The host may be any: nothing is fetched from it."""
+    def key_of(self, url: str, *, good_at: datetime | None = None) -> str | None:
+        """The key in a link of ours; None when we did not make it, or when it had ended at a given time.
+
+        Without a time its age does not matter. The host may be any: nothing is fetched from it.
+        """
         try:
             parts = urlsplit(url)
             query = dict(parse_qsl(parts.query, max_num_fields=8))
@@ -212,7 +215,8 @@ class UrlSigner:
             return None
         _, found, tail = parts.path.partition(_LINK_PATH)
         key = unquote(tail)
-        return key if found and self._genuine(key, query.get("exp"), query.get("sig")) is not None else None
+        expires = self._genuine(key, query.get("exp"), query.get("sig")) if found else None
+        return key if expires is not None and (good_at is None or expires >= good_at.timestamp()) else None
 
     def _genuine(self, key: str, expires: str | None, signature: str | None) -> int | None:
         if not expires or not signature or not expires.isascii() or not expires.isdigit() or len(expires) > 12 or not is_key(key):

@@ -36,7 +36,7 @@ def rendering_for(request: Request[Deps]) -> Rendering:
 async def photo_keys(request: Request[Deps], images: list[str]) -> tuple[tuple[str, ...], list[str]]:
     """Object keys of the pictures, those of data URLs stored by now, and what names each in the body's hash: its content.
 
-    A link of ours proves that its owner had it, whatever its age.
+    Whoever has a link that is good may use what it leads to; an upload of one's own may be named by a link of any age.
     """
     deps, keys, named = request.deps, list[str](), list[str]()
     for place, image in enumerate(images):
@@ -47,7 +47,7 @@ async def photo_keys(request: Request[Deps], images: list[str]) -> tuple[tuple[s
             named.append(hashlib.sha256(body).hexdigest())
             continue
         key = deps.signer.key_of(image)
-        if key is None:
+        if key is None or (not key.startswith(f"uploads/{request.user_id}/") and deps.signer.key_of(image, good_at=deps.db.clock.now()) is None):
             raise InvalidParameter.of(field, "must be a link to an upload of yours or a data URL; other addresses are not fetched")
         if not key.endswith(PICTURE_EXTENSIONS):
             raise InvalidParameter.of(field, "is not a link to a picture")

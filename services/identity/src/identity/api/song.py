@@ -87,7 +87,7 @@ def _email_hash(deps: Deps, email: str) -> bytes:
 def _avatar_key(deps: Deps, avatar: str | None) -> str | None:
     if not avatar:
         return None
-    key = deps.links.key_of(avatar)
+    key = deps.links.key_of(avatar, good_at=deps.db.clock.now())
     if key is None or not content_type_of(key).startswith("image/"):
         raise InvalidParameter.of("avatar", "is not the address of an upload")
     return key
@@ -105,7 +105,8 @@ async def _read_form(request: Request[Deps]) -> SignUp:
         if part.name in ("username", "email", "password") or (part.name == "avatar" and part.filename is None):
             fields[part.name] = await request.read_text(part)
         else:
-            await part.release()
+            async for _ in request.pieces(part, bytes_max=FORM_BYTES_MAX):
+                pass
     return parse_fields(SignUp, fields, request.lang)
 
 
