@@ -23,6 +23,8 @@ log = structlog.get_logger()
 
 _PASSING_STATES = ("08", "40", "53", "55P03", "57", "25006")
 _DEMOTED_STATES = ("25006", "57P01")
+# The driver says "cannot switch to state 12" (InternalClientError) of a connection that is cut while it looks up a statement's types.
+_LOST = (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 
 class OutcomeUnknown(Unavailable):
@@ -41,7 +43,7 @@ def passes(error: BaseException) -> bool:
     """Whether an error is the weather (a connection, a lock, a restart) and the same work may succeed later."""
     if isinstance(error, asyncpg.PostgresError):
         return (error.sqlstate or "").startswith(_PASSING_STATES)
-    return isinstance(error, (Unavailable, OSError, TimeoutError, asyncpg.InterfaceError))
+    return isinstance(error, (Unavailable, *_LOST))
 
 
 def repeats(error: BaseException) -> bool:
@@ -206,7 +208,7 @@ class Database:
         try:
             async with asyncio.timeout(self._acquire_seconds):
                 conn = await self._pool.acquire()
-        except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except (asyncpg.PostgresError, *_LOST) as error:
             raise Unavailable("the database cannot be reached now") from error
         try:
             yield conn
@@ -217,7 +219,7 @@ class Database:
         state = getattr(error, "sqlstate", None) or ""
         if state.startswith(_DEMOTED_STATES):
             await self._pool.expire_connections()
-        weather = isinstance(error, (OSError, TimeoutError, asyncpg.InterfaceError)) or state.startswith(("08", "53", "55P03", "57", "25006"))
+        weather = isinstance(error, _LOST) or state.startswith(("08", "53", "55P03", "57", "25006"))
         return Unavailable("the database cannot be reached now") if weather else error
 
 
@@ -240,7 +242,7 @@ async def _roll_back(conn: asyncpg.Connection) -> None:
     try:
         async with asyncio.timeout(2):
             await conn.execute("ROLLBACK")
-    except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+    except (asyncpg.PostgresError, *_LOST):
         _cut(conn)
     except BaseException:
         _cut(conn)

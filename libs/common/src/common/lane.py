@@ -4,7 +4,7 @@ import asyncio
 import random
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Generic, TypeVar
 
 import structlog
@@ -67,10 +67,14 @@ class Lane(Generic[Ask, Answer]):
         self._tasks = [asyncio.create_task(self._flush(), name=f"lane {self.name} {number}") for number in range(self._flushers)]
 
     async def stop(self) -> None:
-        """Finish what waits, refuse what comes."""
+        """Finish what waits, refuse what comes. When it is cut short, nobody is left waiting for an answer that will not come."""
         self._stopping = True
         self._wake.set()
-        await asyncio.gather(*self._tasks)
+        try:
+            await asyncio.gather(*self._tasks)
+        finally:
+            _refuse(self._waiting, Unavailable("stopping"))
+            self._waiting.clear()
 
     async def __aenter__(self) -> "Lane[Ask, Answer]":
         await self.start()
@@ -87,7 +91,12 @@ class Lane(Generic[Ask, Answer]):
                 self._wake.clear()
                 await self._wake.wait()
                 continue
-            await self._answer(self._take())
+            batch = self._take()
+            try:
+                await self._answer(batch)
+            except asyncio.CancelledError:
+                _refuse(batch, Unavailable("the outcome is unknown: repeat with the same key"))
+                raise
 
     def _take(self) -> list[_Waiting[Ask, Answer]]:
         taken: list[_Waiting[Ask, Answer]] = []
@@ -137,7 +146,7 @@ class Lane(Generic[Ask, Answer]):
             await self._answer(batch[middle:])
 
 
-def _refuse(batch: Sequence[_Waiting[Ask, Answer]], error: ServiceError) -> None:
+def _refuse(batch: Iterable[_Waiting[Ask, Answer]], error: ServiceError) -> None:
     for waiting in batch:
         if not waiting.answer.done():
             # One instance per caller: a traceback grows on an exception that several tasks raise.

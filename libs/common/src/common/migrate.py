@@ -32,7 +32,9 @@ class Migration:
 
 
 def load(folder: Path, room: str) -> list[Migration]:
-    """The files of a folder in order; raises MigrationError on a stray or doubled number."""
+    """The files of a folder in order; raises MigrationError on a stray or doubled number, and when there is no such folder."""
+    if not folder.is_dir():
+        raise MigrationError(f"there is no folder {folder}: was this program installed without its SQL files?")
     found = sorted(path for path in folder.glob("*.sql"))
     stray = [path.name for path in found if not _NAME.match(path.name)]
     numbers = [path.name[:4] for path in found]
@@ -49,7 +51,8 @@ def every_migration(service_folder: Path | None) -> list[Migration]:
 async def migrate(owner_url: str, migrations: Sequence[Migration], *, service_role: str, lock_wait_seconds: float = 30) -> list[str]:
     """Apply what is missing as the owner role; answers the names applied. Safe to run from many processes at once.
 
-    Raises MigrationError when an applied file was changed or the database is newer than the files.
+    Raises MigrationError when an applied file was changed, the database is newer than the files, a file cannot be applied (those before it
+    stay) or somebody else migrates for too long.
     """
     conn = await asyncpg.connect(owner_url, server_settings={"lock_timeout": "5s", "darkroom.service_role": service_role})
     try:
@@ -59,12 +62,19 @@ async def migrate(owner_url: str, migrations: Sequence[Migration], *, service_ro
         )
         missing = await _missing(conn, migrations)
         for migration in missing:
-            async with conn.transaction():
-                await conn.execute(migration.sql)
-                await conn.execute("INSERT INTO migration (room, name, checksum) VALUES ($1, $2, $3)", migration.room, migration.name, migration.checksum)
+            try:
+                await _apply(conn, migration)
+            except asyncpg.PostgresError as error:
+                raise MigrationError(f"{migration.name} could not be applied and was rolled back: {error}") from error
         return [migration.name for migration in missing]
     finally:
         await conn.close()
+
+
+async def _apply(conn: asyncpg.Connection, migration: Migration) -> None:
+    async with conn.transaction():
+        await conn.execute(migration.sql)
+        await conn.execute("INSERT INTO migration (room, name, checksum) VALUES ($1, $2, $3)", migration.room, migration.name, migration.checksum)
 
 
 async def check_schema(conn: asyncpg.Connection, migrations: Sequence[Migration]) -> None:
@@ -89,6 +99,9 @@ async def _missing(conn: asyncpg.Connection, migrations: Sequence[Migration]) ->
 
 async def _lock(conn: asyncpg.Connection, wait_seconds: float) -> None:
     # Polled: a session that waits inside pg_advisory_lock holds a snapshot that CREATE INDEX CONCURRENTLY would wait for.
-    async with asyncio.timeout(wait_seconds):
-        while not await conn.fetchval("SELECT pg_try_advisory_lock($1)", _LOCK):
-            await asyncio.sleep(0.1)
+    try:
+        async with asyncio.timeout(wait_seconds):
+            while not await conn.fetchval("SELECT pg_try_advisory_lock($1)", _LOCK):
+                await asyncio.sleep(0.1)
+    except TimeoutError as error:
+        raise MigrationError(f"another process has been migrating this database for {wait_seconds:g} s") from error

@@ -12,6 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+import asyncpg
 import structlog
 from aiohttp import web
 
@@ -22,7 +23,7 @@ from common.bus import inbox as inbox_store
 from common.bus.consumer import BroadcastConsumer, ConsumerLimits, GroupConsumer, Subscriptions
 from common.bus.relay import Relay
 from common.clock import Clock
-from common.db import Database
+from common.db import Database, passes
 from common.errors import ServiceError, Unavailable
 from common.lane import Lane
 from common.metrics import Metrics, RelayNumbers
@@ -70,6 +71,7 @@ class Service:
     consumer_limits: ConsumerLimits = field(default_factory=ConsumerLimits)
     ready: bool = False
     _consumer: GroupConsumer | None = None
+    _listener: asyncio.Server | None = None
 
     async def run(self, stop: asyncio.Event, *, on_ready: Callable[[], None] | None = None) -> None:
         """Serve until `stop` is set, then drain and return. Raises what a loop died of."""
@@ -78,28 +80,49 @@ class Service:
         if self.relay is not None:
             relay_of_ours = self.relay
             self.metrics.registry.register(RelayNumbers(relay_of_ours.told_by_topic, lambda: relay_of_ours.oldest_seconds))
+        runner, admin = self._runners()
+        try:
+            await self._live(stop, draining, runner, admin, on_ready)
+        except BaseException as error:
+            await self._fall(runner, admin)
+            only = _only_cause(error)
+            if only is error:
+                raise
+            raise only from None
+        await admin.cleanup()
+        log.info("service.stopped")
+
+    async def _live(self, stop: asyncio.Event, draining: asyncio.Event, runner: WebRunner, admin: web.AppRunner, on_ready: Callable[[], None] | None) -> None:
         for lane in self.lanes:
             await lane.start()
-        runner, admin = self._runners()
         await runner.setup()
         await admin.setup()
         async with asyncio.TaskGroup() as group:
             relay = group.create_task(self.relay.run(), name=f"{self.name} relay") if self.relay is not None else None
             clocks = [group.create_task(self._keep_clock(), name=f"{self.name} clock"), group.create_task(self.metrics.watch_loop_lag(draining), name=f"{self.name} lag")]
             loops = [group.create_task(loop(draining), name=f"{self.name} loop {number}") for number, loop in enumerate(self._every_loop())]
-            listener = await self._listen(runner, admin)
+            await self._listen(runner, admin)
             self.ready = True
             _settle_garbage()
             log.info("service.ready", port=self.settings.port)
             if on_ready is not None:
                 on_ready()
             await stop.wait()
-            await self._drain(draining, loops, runner, listener)
+            await self._drain(draining, loops, runner)
             for task in [relay, *clocks]:
                 if task is not None:
                     task.cancel()
-        await admin.cleanup()
-        log.info("service.stopped")
+
+    async def _fall(self, runner: WebRunner, admin: web.AppRunner) -> None:
+        """It died: no port stays open, no caller stays waiting, nothing of it goes on. What was not told is in the outbox."""
+        self.ready = False
+        if self._listener is not None:
+            self._listener.close()
+        for lane in self.lanes:
+            await _at_most(min(1.0, self.settings.record_seconds), lane.stop(), what=f"lane {lane.name}")
+        for open_runner in (runner, admin):
+            if open_runner.server is not None:
+                await open_runner.cleanup()
 
     def is_alive(self) -> bool:
         """Liveness: the loop answers, and the consumer has not given up."""
@@ -122,14 +145,14 @@ class Service:
         admin = build_admin(metrics=self.metrics, alive=self.is_alive, ready=self.check_ready)
         return runner, web.AppRunner(admin, handle_signals=False, access_log=None, shutdown_timeout=0.5)
 
-    async def _listen(self, runner: web.AppRunner, admin: web.AppRunner) -> asyncio.Server | None:
+    async def _listen(self, runner: web.AppRunner, admin: web.AppRunner) -> None:
         await web.TCPSite(admin, self.settings.host, self.settings.admin_port, backlog=128).start()
         if self.front is None:
             await web.TCPSite(runner, self.settings.host, self.settings.port, backlog=1024).start()
-            return None
+            return
         server = runner.server
         assert server is not None
-        return await asyncio.get_running_loop().create_server(self.front(server), self.settings.host, self.settings.port, backlog=1024)
+        self._listener = await asyncio.get_running_loop().create_server(self.front(server), self.settings.host, self.settings.port, backlog=1024)
 
     def _every_loop(self) -> list[Loop]:
         loops = list(self.loops)
@@ -140,14 +163,14 @@ class Service:
             loops.append(BroadcastConsumer(self.subscriptions, bus=self.bus, deps=self.deps, limits=self.consumer_limits).run)
         return loops
 
-    async def _drain(self, draining: asyncio.Event, loops: Sequence["asyncio.Task[None]"], runner: WebRunner, listener: asyncio.Server | None) -> None:
+    async def _drain(self, draining: asyncio.Event, loops: Sequence["asyncio.Task[None]"], runner: WebRunner) -> None:
         """Not ready; sockets told; records in hand finished; leases back; requests answered; facts told; in this order."""
         self.ready = False
         log.info("service.draining")
         runner.begin_drain()
         await asyncio.sleep(self.settings.not_ready_seconds)
-        if listener is not None:
-            listener.close()
+        if self._listener is not None:
+            self._listener.close()
         for close in self.on_drain:
             await _at_most(self.settings.record_seconds, close(), what="on_drain")
         draining.set()
@@ -200,8 +223,12 @@ async def open_database(settings: ServiceSettings, name: str, bus: Bus, *, migra
     Raises MigrationError when the schema is not exactly the one this program knows.
     """
     db = await _patiently(settings, name, clock)
-    async with db.read() as conn:
-        await check_schema(conn, every_migration(migrations))
+    try:
+        async with db.read() as conn:
+            await check_schema(conn, every_migration(migrations))
+    except BaseException:
+        await db.close()
+        raise
     relay = Relay(db, bus)
     db.relay = relay
     return db, relay
@@ -222,8 +249,8 @@ async def _patiently(settings: ServiceSettings, name: str, clock: Clock | None) 
     while True:
         try:
             return await Database.open(settings.database_url, name=f"darkroom-{name}", size=settings.pool_size, clock=clock)
-        except (OSError, TimeoutError, Unavailable) as error:
-            if asyncio.get_running_loop().time() > until:
+        except Exception as error:  # "starting up" comes as an error of PostgreSQL's own
+            if not passes(error) or asyncio.get_running_loop().time() > until:
                 raise
             log.warning("database.awaited", error=str(error)[:200])
             await asyncio.sleep(0.5)
@@ -242,6 +269,15 @@ async def _at_most(seconds: float, work: Awaitable[None], *, what: str) -> None:
             await work
     except TimeoutError:
         log.warning("service.cut", what=what)
+    except Exception as error:
+        log.error("service.stop_failed", what=what, exc_info=error)
+
+
+def _only_cause(error: BaseException) -> BaseException:
+    """What it is about, when a group holds one error only."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
 
 
 def stop_on_signals(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
@@ -290,7 +326,7 @@ def main(
     except SettingsError as error:
         sys.stderr.write(f"{name} cannot start:\n{error}\n")
         sys.exit(2)
-    except (MigrationError, OSError, Unavailable) as error:
+    except (MigrationError, OSError, Unavailable, asyncpg.PostgresError) as error:
         sys.stderr.write(f"{name}: {error}\n")
         sys.exit(1)
 

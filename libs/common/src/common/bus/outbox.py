@@ -1,7 +1,7 @@
 """The statements over the table of facts not yet told."""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from common.bus.envelope import Outgoing, unstore
 from common.db import Database
@@ -42,6 +42,12 @@ async def park_rows(db: Database, parked: Sequence[tuple[int, str]]) -> None:
         """,
         [position for position, _ in parked], [error for _, error in parked], db.clock.now(),
     )
+
+
+async def find_oldest(db: Database) -> datetime | None:
+    """When the oldest fact was said that is not told yet, whoever holds it; parked ones are another matter."""
+    oldest: datetime | None = await db.fetchval("SELECT created_at FROM outbox WHERE parked_at IS NULL ORDER BY position LIMIT 1")
+    return oldest
 
 
 async def count_rows(db: Database) -> int:

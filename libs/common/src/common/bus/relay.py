@@ -11,8 +11,7 @@ import structlog
 from common.bus import outbox
 from common.bus.broker import Bus, BusUnavailable
 from common.bus.envelope import Outgoing
-from common.db import Database
-from common.errors import Unavailable
+from common.db import Database, passes
 
 log = structlog.get_logger()
 
@@ -40,6 +39,7 @@ class Relay:
         self._parked: list[tuple[int, str]] = []
         self._wake = asyncio.Event()
         self._done = asyncio.Event()
+        self._settling = asyncio.Lock()
         self._table_mode = False
         self.oldest_seconds = 0.0
         """Age of the oldest row not yet told, as of the last sweep."""
@@ -106,7 +106,9 @@ class Relay:
         while True:
             try:
                 more = await self._sweep()
-            except Unavailable:
+            except Exception as error:
+                if not passes(error):
+                    raise
                 more = False
             if not more:
                 await asyncio.sleep(self._sweep_seconds)
@@ -119,8 +121,8 @@ class Relay:
         limit = min(self._batch_max, room)
         rows = await outbox.claim_rows(self._db, limit, self.lease)
         self._table_mode = len(rows) == limit
-        now = self._db.clock.now()
-        self.oldest_seconds = max(((now - row.time).total_seconds() for row in rows), default=0.0)
+        oldest = await outbox.find_oldest(self._db)
+        self.oldest_seconds = max((self._db.clock.now() - oldest).total_seconds(), 0.0) if oldest else 0.0
         moment = time.monotonic()
         mine = [row for row in rows if row.position not in self._in_flight]
         for row in mine:
@@ -143,24 +145,28 @@ class Relay:
                 if time.monotonic() - renewed_at > self.lease.total_seconds() / 3:
                     renewed_at = time.monotonic()
                     await self._renew(renewed_at)
-            except Unavailable:
+            except Exception as error:
+                if not passes(error):
+                    raise
                 await asyncio.sleep(0.5)
                 self._done.set()
             # Deletes are gathered for a moment: a row deleted late costs nothing, a commit does.
             await asyncio.sleep(self._delete_every_seconds)
 
     async def _settle(self) -> None:
-        told, self._told = self._told, []
-        parked, self._parked = self._parked, []
-        try:
-            if told:
-                await outbox.delete_rows(self._db, told)
-            if parked:
-                await outbox.park_rows(self._db, parked)
-        except Unavailable:
-            self._told.extend(told)
-            self._parked.extend(parked)
-            raise
+        # One at a time: the last one of a drain must not end before the one that is under way.
+        async with self._settling:
+            told, self._told = self._told, []
+            parked, self._parked = self._parked, []
+            try:
+                if told:
+                    await outbox.delete_rows(self._db, told)
+                if parked:
+                    await outbox.park_rows(self._db, parked)
+            except Exception:
+                self._told.extend(told)
+                self._parked.extend(parked)
+                raise
 
     async def _renew(self, now: float) -> None:
         old = [position for position, since in self._in_flight.items() if now - since > self.lease.total_seconds() / 3]
