@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import aiohttp
@@ -25,7 +26,7 @@ from common.events import Event, TaskCreated, UserRegistered
 from common.ids import new_id
 from common.lane import Lane
 from common.metrics import Metrics
-from common.migrate import MigrationError
+from common.migrate import MigrationError, every_migration, migrate
 from common.service import Loop, Service, every, opened_database
 from common.settings import ServiceSettings, service_config
 from common.testing.doors import Passes
@@ -465,8 +466,6 @@ async def test_a_step_with_a_long_pause_does_not_hold_up_the_drain() -> None:
 
 @pytest.mark.parametrize("difference", ["newer", "changed", "lacking"])
 async def test_a_service_refuses_to_start_on_a_schema_that_is_not_its_own(difference: str, make_database: Any, tmp_path: Path) -> None:
-    from common.migrate import every_migration, migrate
-
     folder = tmp_path / "migrations"
     folder.mkdir()
     (folder / "0001_create_thing.sql").write_text("CREATE TABLE thing (id int);")
@@ -490,6 +489,63 @@ async def test_a_service_refuses_to_start_on_a_schema_that_is_not_its_own(differ
         await until(lambda: _equals(conn.fetchval(left, f"darkroom-{difference}"), 0))
     finally:
         await conn.close()
+
+
+class StartingUp:
+    """A database server that is starting up: it says so to the first who come, then passes everything on to the real one."""
+
+    def __init__(self, real_port: int, *, refusals: int) -> None:
+        self._real_port = real_port
+        self.refusals = refusals
+        self._meetings: set[asyncio.Task[None]] = set()
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[int]:
+        server = await asyncio.start_server(self._meet, "127.0.0.1", 0)
+        try:
+            yield server.sockets[0].getsockname()[1]
+        finally:
+            server.close()
+            for meeting in self._meetings:
+                meeting.cancel()
+            await asyncio.gather(*self._meetings, return_exceptions=True)
+
+    async def _meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        meeting = asyncio.current_task()
+        assert meeting is not None
+        self._meetings.add(meeting)
+        if self.refusals:
+            self.refusals -= 1
+            await reader.read(1000)
+            fields = b"SFATAL\0VFATAL\0C57P03\0Mthe database system is starting up\0\0"
+            writer.write(b"E" + (len(fields) + 4).to_bytes(4, "big") + fields)
+            writer.close()
+            return
+        real_reader, real_writer = await asyncio.open_connection("127.0.0.1", self._real_port)
+        await asyncio.gather(_pass_on(reader, real_writer), _pass_on(real_reader, writer))
+
+
+async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while data := await reader.read(65536):
+            writer.write(data)
+    finally:
+        writer.close()
+
+
+async def test_a_database_that_is_still_starting_up_is_waited_for(make_database: Any, tmp_path: Path) -> None:
+    database = await make_database("starting")
+    nothing = tmp_path / "none"
+    nothing.mkdir()
+    await migrate(database.owner_url, every_migration(nothing), service_role=database.name)
+    url = urlsplit(database.role_url)
+    server = StartingUp(url.port or 5432, refusals=2)
+    async with server.listening() as port:
+        there = url._replace(netloc=url.netloc.replace(f":{url.port}", f":{port}")).geturl()
+        settings = Passes().settings(WorksSettings, "works", tmp_path, {"WORKS_DATABASE_URL": there})
+        async with opened_database(settings, "works", MemoryBus(), migrations=nothing) as (db, _relay):
+            assert await db.fetchval("SELECT 1") == 1
+    assert server.refusals == 0
 
 
 # The relay's edges
