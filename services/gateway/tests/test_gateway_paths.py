@@ -56,6 +56,7 @@ PLAIN = {
     "continue first": _request("POST /login", JSON + b"Expect: 100-continue\r\n", b'{"a":1}'),
     "a foreign upgrade": _request("GET /works/1", b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n"),
     "a header that is named": _request("GET /works/1", b"Connection: X-Secret\r\nX-Secret: s\r\n"),
+    "an encoded body": _request("POST /login", JSON + b"Content-Encoding: br\r\n", b"xx"),
     "two hosts": _request("GET /works/1", b"Host: other.example\r\n"),
     "no host": b"GET /works/1 HTTP/1.1\r\n\r\n",
     "two lengths": _request("POST /login", b"Content-Length: 5\r\n", b"abc"),
@@ -79,6 +80,7 @@ REFUSED = {
     "a control character", "a bare line feed", "nonsense", "many headers", "one long header",
 }
 CAREFUL = {
+    "an encoded body",
     "an escape", "a larger body", "chunks sent", "too large", "an older version", "TRACE", "CONNECT", "an absolute target", "continue first", "preflight",
     "a header that is named", "a bad trace",
 }

@@ -37,6 +37,7 @@ _NAMES: dict[bytes, Name] = {
     b"transfer-encoding": Name.FRAMING,
     b"expect": Name.FRAMING,
     b"trailer": Name.FRAMING,
+    b"content-encoding": Name.FRAMING,
     b"host": Name.HOST,
     b"content-length": Name.CONTENT_LENGTH,
     b"connection": Name.CONNECTION,

@@ -16,7 +16,7 @@ from aiohttp.web_protocol import RequestHandler
 from multidict import CIMultiDict
 from yarl import URL
 
-from common.errors import Internal, InvalidParameter, PayloadTooLarge, ServiceError, Unavailable
+from common.errors import Internal, InvalidParameter, PayloadTooLarge, ServiceError, Unavailable, UnsupportedMediaType
 from gateway import edge
 from gateway.edge import Name
 from gateway.gate import check
@@ -132,6 +132,9 @@ def _check_framing(request: web.BaseRequest) -> None:
     lengths = headers.getall("Content-Length", ())
     if len(lengths) > 1 or (lengths and "Transfer-Encoding" in headers):
         raise InvalidParameter.of("Content-Length", "the body has two lengths")
+    if any(coding.strip().lower() not in ("", "identity") for value in headers.getall("Content-Encoding", ()) for coding in value.split(",")):
+        # What is small here may be large where it is unpacked.
+        raise UnsupportedMediaType("an encoded body is not taken")
     if not request.raw_path.startswith("/"):
         raise InvalidParameter("the target must be a path")
 
