@@ -95,7 +95,8 @@ class _Child:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self.jobs += 1
-        with suppress(ConnectionError):
+        # A process that left meanwhile is told by the missing answer; uvloop says so with a RuntimeError already here.
+        with suppress(ConnectionError, RuntimeError):
             self._process.stdin.write(json.dumps(job).encode() + b"\n")
             await self._process.stdin.drain()
         line = await self._process.stdout.readline()
