@@ -149,9 +149,8 @@ async def test_a_dead_letter_is_listed_and_given_back(started: Darkroom) -> None
     try:
         event_id = "0198c3a0-0000-7000-8000-0000000000aa"
         fact = {"sequence": 1, "user_id": "0198c3a0-0000-7000-8000-000000000002", "name": "ada", "avatar_key": None, "source": "email"}
-        headers = {
-            "ce_id": event_id, "ce_subject": f"user/{fact['user_id']}", "ce_sequence": "1", "ce_time": "2026-01-01T00:00:00+00:00", "ce_partitionkey": fact["user_id"],
-        }  # fmt: skip
+        headers = {"ce_id": event_id, "ce_subject": f"user/{fact['user_id']}", "ce_sequence": "1", "ce_partitionkey": fact["user_id"]}
+        headers["ce_time"] = "2026-01-01T00:00:00+00:00"
         await works.execute("INSERT INTO inbox (event_id, group_name, heard_at) VALUES ($1, 'works', now())", event_id)
         number = await works.fetchval(
             "INSERT INTO dead_letter (group_name, topic, partition, record_offset, event_id, headers, payload, cause, tries, failed_at)"

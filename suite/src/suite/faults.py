@@ -18,6 +18,11 @@ def causes(error: BaseException) -> list[BaseException]:
 def sentence_for(error: BaseException, folder: Path) -> str | None:
     """The sentence for an error that somebody at the console can mend; None for a fault of ours."""
     # Slow to import, and most commands end well.
+    import asyncpg
+
+    from common.errors import ServiceError
+    from common.migrate import MigrationError
+    from common.settings import SettingsError
 
     for cause in causes(error):
         if isinstance(cause, (SuiteError, EmbeddedError, MigrationError)):

@@ -100,6 +100,5 @@ def _judge(story: Story, folder: Path, seconds: float) -> None:
         raise typer.Exit(1)
     for check in story.checks:
         out.print(f"  [green]ok[/] {escape(check.sentence)}")
-    out.print(
-        f"[bold green]All {len(story.checks)} checks hold[/], after {seconds:.1f} s. Look at [bold]{escape(str(folder))}/contact-sheet.webp[/] and listen to the song beside it."
-    )
+    where = f"[bold]{escape(str(folder))}/contact-sheet.webp[/]"
+    out.print(f"[bold green]All {len(story.checks)} checks hold[/], after {seconds:.1f} s. Look at {where} and listen to the song beside it.")
