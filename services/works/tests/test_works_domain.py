@@ -3,7 +3,7 @@
 from typing import Any
 
 from common.ids import new_id
-from works.domain import Shelves, body_of, fold
+from works.domain import body_of, fold
 
 
 def test_the_end_of_a_task_outweighs_its_creation_in_either_order(facts: Any) -> None:
@@ -42,11 +42,3 @@ def test_a_task_for_another_work_adds_to_it(facts: Any) -> None:
     task, user = new_id(), new_id()
     assert fold([facts.created(task, user, kind="song", work_id=new_id())])[0].adds_to_another
     assert not fold([facts.created(task, user, kind="song")])[0].adds_to_another
-
-
-def test_changes_of_one_shelf_are_one_change() -> None:
-    user, shelves = new_id(), Shelves()
-    shelves.add(user, "travel", "completed")
-    shelves.add(user, "travel", "completed")
-    shelves.add_public(user, "travel", is_public=False)
-    assert shelves.sorted() == [(user, "travel", {"completed": 2})]

@@ -1,58 +1,45 @@
 """Every change works makes: what tasks tell, what users upload and make by hand, what people are called."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from uuid import UUID
 
 from common.db import Tx
 from common.errors import IdempotencyKeyReused, ServiceError
-from common.events import Event, TaskCreated, UserRegistered, WorkCreated
+from common.events import Event, UserRegistered, WorkCreated
 from works import store
-from works.domain import Kept, NewWork, SavedFile, Shelves, StoredFile, TaskFact, Told, fold
+from works.domain import Kept, NewWork, SavedFile, StoredFile, TaskFact, Told, fold
 
 
 async def keep_told(tx: Tx, events: Sequence[Event[TaskFact]]) -> None:
     """Make works of what tasks tell. Safe twice and in any order: a row takes only what is newer than it knows.
 
-    Statements of a batch: one for its works, one for the shelves of those that ended; up to three more when songs were added to other works,
-    two when a creation was heard after its end.
+    Statements of a batch: one for its works and their numbers; up to three more when songs were added to other works, two when a creation was
+    heard after its end.
     """
     told = fold(events)
     works = [one for one in told if not one.adds_to_another]
     songs = [one for one in told if one.adds_to_another]
-    shelves = Shelves()
+    # Pairs, for a song of somebody else's for the same photo must not hide the owner's.
+    delivered = {(one.fact.work_id, one.fact.user_id) for one in songs if one.status == "completed"}
+    completed = await store.complete_photos(tx.conn, delivered, tx.now) if delivered else []
+    changed_songs = await store.keep_songs(tx.conn, songs, tx.now) if songs else set()
     changed = await store.keep_works(tx.conn, works, tx.now) if works else {}
-    known = set(changed) | (await _add_songs(tx, songs, shelves) if songs else set())
+    if completed:
+        await store.move_completed_photos(tx.conn, completed)
+    known = changed_songs.union(changed)
     late = {one.fact.task_id: one.created_at for one in told if one.knows_creation and one.fact.task_id not in known}
     if late:
         await store.move_creations_back(tx.conn, late)
-    _announce(tx, works, changed, shelves)
-    await store.add_to_shelves(tx.conn, shelves)
+    tx.emit(*_announced(works, changed))
 
 
-async def _add_songs(tx: Tx, songs: Sequence[Told], shelves: Shelves) -> set[UUID]:
-    # Pairs, for a song of somebody else's for the same photo must not hide the owner's.
-    delivered = {(one.fact.work_id, one.fact.user_id) for one in songs if one.status == "completed"}
-    if delivered:
-        for user_id, kind in await store.complete_photos(tx.conn, delivered, tx.now):
-            shelves.add(user_id, kind, "created", -1)
-            shelves.add(user_id, kind, "completed")
-    return await store.keep_songs(tx.conn, songs, tx.now)
-
-
-def _announce(tx: Tx, works: Sequence[Told], changed: Mapping[UUID, bool], shelves: Shelves) -> None:
-    """A task ends once, so the row that took its end is counted once and, with something in it, said once."""
+def _announced(works: Sequence[Told], changed: Mapping[UUID, bool]) -> Iterator[WorkCreated]:
+    """A task ends once, so the row that took an end with something in it is said once."""
     for one in works:
         fact = one.fact
         is_public = changed.get(fact.task_id)
-        if is_public is None or isinstance(fact, TaskCreated):
-            continue
-        status = one.status
-        shelves.add(fact.user_id, fact.kind, status)
-        if status == "completed":
-            shelves.add_public(fact.user_id, fact.kind, is_public=is_public)
-            tx.emit(
-                WorkCreated(sequence=1, work_id=fact.work_id, user_id=fact.user_id, kind=fact.kind, public=is_public, task_id=fact.task_id, title=fact.title)
-            )
+        if is_public is not None and one.status == "completed":
+            yield WorkCreated(sequence=1, work_id=fact.work_id, user_id=fact.user_id, kind=fact.kind, public=is_public, task_id=fact.task_id, title=fact.title)
 
 
 async def create_works(tx: Tx, asks: Sequence[NewWork]) -> list[Kept | ServiceError]:
@@ -62,13 +49,9 @@ async def create_works(tx: Tx, asks: Sequence[NewWork]) -> list[Kept | ServiceEr
     hashes: dict[UUID, bytes | None] = {work_id: ask.body_hash for work_id, ask in first.items()}
     if known := [work_id for work_id in first if work_id not in fresh]:
         hashes.update(await store.load_body_hashes(tx.conn, known))
-    shelves = Shelves()
     for work_id in fresh:
         work = first[work_id]
-        shelves.add(work.user_id, "photo", "created")
-        shelves.add_public(work.user_id, "photo", is_public=work.is_public)
         tx.emit(WorkCreated(sequence=1, work_id=work_id, user_id=work.user_id, kind="photo", public=work.is_public, title=work.body.get("title", "")))
-    await store.add_to_shelves(tx.conn, shelves)
     return [
         Kept(ask.work_id, ask is not first[ask.work_id] or ask.work_id not in fresh) if hashes[ask.work_id] == ask.body_hash else _another_body()
         for ask in asks

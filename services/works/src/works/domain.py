@@ -1,7 +1,7 @@
 """Works and what tasks tell of them: statuses, folding, who may see what. No I/O, no clock, no ids of its own."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, TypedDict
 from uuid import UUID
@@ -203,27 +203,6 @@ def stored(item: Item) -> StoredItem:
 
 EVERYBODY = UUID(int=0)
 """The shelf on which everybody's public works are counted."""
-
-
-@dataclass(slots=True)
-class Shelves:
-    """How the numbers of works per (user, kind) change; each shelf is saved once."""
-
-    changes: dict[tuple[UUID, Kind], dict[str, int]] = field(default_factory=dict)
-
-    def add(self, user_id: UUID, kind: Kind, column: str, amount: int = 1) -> None:
-        shelf = self.changes.setdefault((user_id, kind), {})
-        shelf[column] = shelf.get(column, 0) + amount
-
-    def add_public(self, user_id: UUID, kind: Kind, *, is_public: bool) -> None:
-        """One more that everybody sees, if it is such a one."""
-        if is_public:
-            self.add(user_id, kind, "public")
-            self.add(EVERYBODY, kind, "public")
-
-    def sorted(self) -> list[tuple[UUID, Kind, Mapping[str, int]]]:
-        """In the order in which shelves are locked."""
-        return [(user_id, kind, self.changes[user_id, kind]) for user_id, kind in sorted(self.changes)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

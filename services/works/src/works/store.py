@@ -7,21 +7,41 @@ from uuid import UUID
 
 import asyncpg
 
-from works.domain import EVERYBODY, KINDS, SEEN, Kind, NewWork, Reach, Shelves, StoredFile, Told, Wanted, Work, body_of
+from works.domain import EVERYBODY, KINDS, SEEN, NewWork, Reach, StoredFile, Told, Wanted, Work, body_of
+
+# Every work that `changed` is now counted where it stands: on its owner's shelf and, when public, on everybody's. What is processing is not
+# counted, so a task's work is counted once, at its end. Shelves are locked in sorted order.
+_COUNTED = """
+    counted AS (
+        INSERT INTO shelf (user_id, kind, created, completed, failed, cancelled, public)
+        SELECT whose.owner_id, kind, count(*) FILTER (WHERE own AND status = 'created'), count(*) FILTER (WHERE own AND status = 'completed'),
+            count(*) FILTER (WHERE own AND status = 'failed'), count(*) FILTER (WHERE own AND status = 'cancelled'),
+            count(*) FILTER (WHERE is_public AND status IN ('created', 'completed'))
+        FROM changed CROSS JOIN LATERAL (VALUES (changed.user_id, true), ('00000000-0000-0000-0000-000000000000'::uuid, false)) AS whose (owner_id, own)
+        WHERE status <> 'processing' AND (own OR is_public)
+        GROUP BY whose.owner_id, kind ORDER BY whose.owner_id, kind
+        ON CONFLICT (user_id, kind) DO UPDATE
+        SET created = shelf.created + excluded.created, completed = shelf.completed + excluded.completed, failed = shelf.failed + excluded.failed,
+            cancelled = shelf.cancelled + excluded.cancelled, public = shelf.public + excluded.public
+    )
+"""
 
 # What tasks told goes in as one document: an array parameter costs half a microsecond of Python per element, a document a tenth of that.
 # The same facts make a work's row or, where the task added to another work, a song's row. What is older than what the row knows
 # changes nothing, and a row's owner never changes.
-_KEEP_WORKS = """
-    INSERT INTO work (work_id, user_id, kind, status, task_sequence, version, body, created_at, updated_at)
-    SELECT (t ->> 'task_id')::uuid, (t ->> 'user_id')::uuid, t ->> 'kind', t ->> 'status', (t ->> 'sequence')::int, (t ->> 'status' = 'completed')::int,
-        t -> 'body', (t ->> 'created_at')::timestamptz, $2
-    FROM jsonb_array_elements($1::jsonb) AS t
-    ON CONFLICT (work_id) DO UPDATE
-    SET kind = excluded.kind, status = excluded.status, task_sequence = excluded.task_sequence, version = excluded.version, body = excluded.body,
-        created_at = LEAST(work.created_at, excluded.created_at), updated_at = excluded.updated_at
-    WHERE work.task_sequence < excluded.task_sequence AND work.user_id = excluded.user_id
-    RETURNING work_id, is_public
+_KEEP_WORKS = f"""
+    WITH changed AS (
+        INSERT INTO work (work_id, user_id, kind, status, task_sequence, version, body, created_at, updated_at)
+        SELECT (t ->> 'task_id')::uuid, (t ->> 'user_id')::uuid, t ->> 'kind', t ->> 'status', (t ->> 'sequence')::int, (t ->> 'status' = 'completed')::int,
+            t -> 'body', (t ->> 'created_at')::timestamptz, $2
+        FROM jsonb_array_elements($1::jsonb) AS t
+        ON CONFLICT (work_id) DO UPDATE
+        SET kind = excluded.kind, status = excluded.status, task_sequence = excluded.task_sequence, version = excluded.version, body = excluded.body,
+            created_at = LEAST(work.created_at, excluded.created_at), updated_at = excluded.updated_at
+        WHERE work.task_sequence < excluded.task_sequence AND work.user_id = excluded.user_id
+        RETURNING work_id, user_id, kind, status, is_public
+    ), {_COUNTED}
+    SELECT work_id, is_public FROM changed
 """
 
 _KEEP_SONGS = """
@@ -40,7 +60,7 @@ _NEWEST_FIRST = "ORDER BY created_at DESC, work_id DESC"
 
 
 async def keep_works(conn: asyncpg.Connection, told: Sequence[Told], now: datetime) -> dict[UUID, bool]:
-    """Save what is newer than the rows know; answers the works that changed and whether each is public. `told` is sorted by task."""
+    """Save what is newer than the rows know, and count it; answers the works that changed and whether each is public. `told` is sorted by task."""
     rows = await conn.fetch(_KEEP_WORKS, [_document(one) for one in told], now)
     return {row["work_id"]: row["is_public"] for row in rows}
 
@@ -78,8 +98,8 @@ async def move_creations_back(conn: asyncpg.Connection, created_at: Mapping[UUID
         )
 
 
-async def complete_photos(conn: asyncpg.Connection, songs: Collection[tuple[UUID, UUID]], now: datetime) -> list[tuple[UUID, Kind]]:
-    """Photos that got their first song are complete now; answers (user, kind) of each. `songs` says for which work and whose each was."""
+async def complete_photos(conn: asyncpg.Connection, songs: Collection[tuple[UUID, UUID]], now: datetime) -> list[UUID]:
+    """Photos that got their first song are complete now; answers whose they were. `songs` says for which work and whose each was."""
     rows = await conn.fetch(
         """
         UPDATE work SET status = 'completed', updated_at = $3
@@ -87,44 +107,39 @@ async def complete_photos(conn: asyncpg.Connection, songs: Collection[tuple[UUID
             SELECT w.work_id FROM work w JOIN unnest($1::uuid[], $2::uuid[]) AS t (work_id, user_id) ON w.work_id = t.work_id AND w.user_id = t.user_id
             WHERE w.status = 'created' ORDER BY w.work_id FOR UPDATE OF w
         )
-        RETURNING user_id, kind
+        RETURNING user_id
         """,
         [work_id for work_id, _ in songs],
         [user_id for _, user_id in songs],
         now,
     )
-    return [(row["user_id"], row["kind"]) for row in rows]
+    return [row["user_id"] for row in rows]
 
 
-async def add_to_shelves(conn: asyncpg.Connection, shelves: Shelves) -> None:
-    """Raise and lower the kept numbers, locking the shelves in sorted order."""
-    changes = shelves.sorted()
-    if not changes:
-        return
-    columns = [[numbers.get(column, 0) for _, _, numbers in changes] for column in ("created", "completed", "failed", "cancelled", "public")]
+async def move_completed_photos(conn: asyncpg.Connection, owners: Sequence[UUID]) -> None:
+    """Count photos that were completed where they stand now, one per owner named."""
     await conn.execute(
         """
-        INSERT INTO shelf (user_id, kind, created, completed, failed, cancelled, public)
-        SELECT * FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[])
-        ON CONFLICT (user_id, kind) DO UPDATE
-        SET created = shelf.created + excluded.created, completed = shelf.completed + excluded.completed, failed = shelf.failed + excluded.failed,
-            cancelled = shelf.cancelled + excluded.cancelled, public = shelf.public + excluded.public
+        INSERT INTO shelf (user_id, kind, created, completed)
+        SELECT owner_id, 'photo', -count(*), count(*) FROM unnest($1::uuid[]) AS owner_id GROUP BY owner_id ORDER BY owner_id
+        ON CONFLICT (user_id, kind) DO UPDATE SET created = shelf.created + excluded.created, completed = shelf.completed + excluded.completed
         """,
-        [user_id for user_id, _, _ in changes],
-        [kind for _, kind, _ in changes],
-        *columns,
+        owners,
     )
 
 
 async def insert_works(conn: asyncpg.Connection, works: Sequence[NewWork], now: datetime) -> set[UUID]:
     """Save photos as works, sorted by id; answers those that were not there before."""
     rows = await conn.fetch(
-        """
-        INSERT INTO work (work_id, user_id, kind, status, version, is_public, body, body_hash, created_at, updated_at)
-        SELECT n.work_id, n.user_id, 'photo', 'created', 1, n.is_public, n.body, n.body_hash, $6, $6
-        FROM unnest($1::uuid[], $2::uuid[], $3::boolean[], $4::jsonb[], $5::bytea[]) AS n (work_id, user_id, is_public, body, body_hash)
-        ON CONFLICT (work_id) DO NOTHING
-        RETURNING work_id
+        f"""
+        WITH changed AS (
+            INSERT INTO work (work_id, user_id, kind, status, version, is_public, body, body_hash, created_at, updated_at)
+            SELECT n.work_id, n.user_id, 'photo', 'created', 1, n.is_public, n.body, n.body_hash, $6, $6
+            FROM unnest($1::uuid[], $2::uuid[], $3::boolean[], $4::jsonb[], $5::bytea[]) AS n (work_id, user_id, is_public, body, body_hash)
+            ON CONFLICT (work_id) DO NOTHING
+            RETURNING work_id, user_id, kind, status, is_public
+        ), {_COUNTED}
+        SELECT work_id FROM changed
         """,
         [work.work_id for work in works],
         [work.user_id for work in works],
