@@ -179,9 +179,7 @@ async def test_a_token_with_a_faulty_header_is_refused(
         await authenticator.principal_of(f"{signed}.{encoded(signature)}")
 
 
-async def test_tokens_of_other_algorithms_are_refused(
-    authenticator: Authenticator, signer: TokenSigner, key: ec.EllipticCurvePrivateKey, now: Time
-) -> None:
+async def test_tokens_of_other_algorithms_are_refused(authenticator: Authenticator, signer: TokenSigner, key: ec.EllipticCurvePrivateKey, now: Time) -> None:
     public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     body = encoded(claims(now.at))
     forged = []

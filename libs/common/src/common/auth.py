@@ -238,9 +238,7 @@ class Authenticator:
 
 
 @asynccontextmanager
-async def open_authenticator(
-    settings: ServiceSettings, name: str, *, revocations: Revocations | None = None
-) -> AsyncIterator[Authenticator]:
+async def open_authenticator(settings: ServiceSettings, name: str, *, revocations: Revocations | None = None) -> AsyncIterator[Authenticator]:
     """An authenticator for a service: users by identity's JWKS, services by the file in settings."""
     users = JwksUrl([f"{url}/.well-known/jwks.json" for url in settings.shared.url_of("identity")])
     try:

@@ -122,9 +122,7 @@ class ServiceClient:
             await self._session.close()
             self._session = None
 
-    async def post(
-        self, path: str, body: BaseModel, answer: type[T], *, deadline_seconds: float = CALL_SECONDS, repeatable: bool = True
-    ) -> T:
+    async def post(self, path: str, body: BaseModel, answer: type[T], *, deadline_seconds: float = CALL_SECONDS, repeatable: bool = True) -> T:
         """POST a model, get a model. `repeatable` says that sending it twice has the effect of sending it once."""
         raw = body.__pydantic_serializer__.to_json(body, by_alias=True)
         return await self._ask("POST", path, raw, answer, deadline_seconds=deadline_seconds, repeatable=repeatable)
@@ -264,4 +262,3 @@ def _by_code() -> Mapping[tuple[int, int], type[ServiceError]]:
         if error is not ServiceError:
             found.setdefault((error.code, error.status), error)
     return found
-

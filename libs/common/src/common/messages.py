@@ -73,8 +73,16 @@ _FIELD_TEXTS: Mapping[str, tuple[str, str]] = {
 }
 
 _KINDS: Mapping[str, str] = {
-    "json_invalid": "json", "literal_error": "choice", "enum": "choice", "model_type": "object", "model_attributes_type": "object",
-    "dict_type": "object", "mapping_type": "object", "list_type": "list", "tuple_type": "list", "set_type": "list",
+    "json_invalid": "json",
+    "literal_error": "choice",
+    "enum": "choice",
+    "model_type": "object",
+    "model_attributes_type": "object",
+    "dict_type": "object",
+    "mapping_type": "object",
+    "list_type": "list",
+    "tuple_type": "list",
+    "set_type": "list",
 }
 _STEMS: Mapping[str, str] = {
     "int_": "integer", "float_": "number", "finite_": "number", "decimal_": "number", "bool_": "boolean", "string_": "string",

@@ -38,9 +38,7 @@ class Passes:
 
     def authenticator(self, name: str) -> Authenticator:
         """An authenticator for a service, with all keys known."""
-        return Authenticator(
-            FixedKeys(read_jwks(orjson.dumps(self.signer.jwks()))), FixedKeys(read_jwks(service_jwks(self.service_keys))), name=name
-        )
+        return Authenticator(FixedKeys(read_jwks(orjson.dumps(self.signer.jwks()))), FixedKeys(read_jwks(service_jwks(self.service_keys))), name=name)
 
     def environment(self, service: str, folder: Path, more: Mapping[str, str] | None = None) -> dict[str, str]:
         """An environment for a service, with key files written into the folder."""

@@ -332,9 +332,7 @@ def _translate(error: Exception) -> ServiceError:
     return Internal()
 
 
-def _log_line(
-    http: web.BaseRequest, route: str, status: int, seconds: float, refusal: ServiceError | None, fault: BaseException | None
-) -> None:
+def _log_line(http: web.BaseRequest, route: str, status: int, seconds: float, refusal: ServiceError | None, fault: BaseException | None) -> None:
     fields: dict[str, Any] = {"method": http.method, "route": route, "status": status, "ms": round(seconds * 1000, 2)}
     if refusal is not None:
         fields["code"] = refusal.code

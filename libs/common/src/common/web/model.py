@@ -12,9 +12,7 @@ class Model(BaseModel):
     Text with NUL or lone surrogates never gets here: the edge refuses it before validation, because PostgreSQL cannot store it.
     """
 
-    model_config = ConfigDict(
-        extra="ignore", serialize_by_alias=True, validate_by_alias=True, validate_by_name=True, hide_input_in_errors=True
-    )
+    model_config = ConfigDict(extra="ignore", serialize_by_alias=True, validate_by_alias=True, validate_by_name=True, hide_input_in_errors=True)
 
 
 class Query(Model):

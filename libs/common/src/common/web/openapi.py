@@ -139,8 +139,7 @@ def _query_parameters(query: type[BaseModel]) -> list[dict[str, Any]]:
     definitions = schema.get("$defs", {})
     required = set(schema.get("required", ()))
     return [
-        {"name": name, "in": "query", "required": name in required, "schema": _inlined(one, definitions)}
-        for name, one in schema.get("properties", {}).items()
+        {"name": name, "in": "query", "required": name in required, "schema": _inlined(one, definitions)} for name, one in schema.get("properties", {}).items()
     ]
 
 

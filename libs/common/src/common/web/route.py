@@ -35,9 +35,7 @@ class Request(Generic[D]):
 
     __slots__ = ("_lang", "_principal", "body", "deadline", "deps", "dialect", "http", "params", "query", "request_id")
 
-    def __init__(
-        self, deps: D, http: web.Request, dialect: Dialect, request_id: str, principal: Principal | None, deadline: float
-    ) -> None:
+    def __init__(self, deps: D, http: web.Request, dialect: Dialect, request_id: str, principal: Principal | None, deadline: float) -> None:
         self.deps = deps
         self.http = http
         self.dialect = dialect

@@ -75,9 +75,7 @@ class Connection(RequestHandler):
         else:
             log.error("http.escaped", said=str(args[0]) if args else None, exc_info=error)
 
-    def handle_error(
-        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
-    ) -> web.StreamResponse:
+    def handle_error(self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None) -> web.StreamResponse:
         """What could not be parsed, or escaped every handler: an envelope without any detail, then the connection is closed."""
         if isinstance(exc, ConnectionError):
             raise exc
@@ -92,9 +90,7 @@ class Connection(RequestHandler):
         line = _FIRST_LINE.match(self._unreadable)
         path = line[1].decode().partition("?")[0] if line else "/"
         dialect = dialect_of(path)
-        status, body, headers = render_error(
-            error, dialect=dialect, lang=language_of(None, dialect), path=path, request_id=request_id, problem=False
-        )
+        status, body, headers = render_error(error, dialect=dialect, lang=language_of(None, dialect), path=path, request_id=request_id, problem=False)
         response = ReadyResponse(status, request_id, body, content_type=headers.pop("Content-Type"), headers=headers)
         response.force_close()
         return response
