@@ -256,15 +256,14 @@ def _cut(conn: asyncpg.Connection) -> None:
 
 
 async def _insert_outbox(conn: asyncpg.Connection, outgoing: Sequence[Outgoing], now: datetime, lease: timedelta) -> None:
+    # One array of rows, not one array per column: the driver checks every element of every array.
     rows = await conn.fetch(
         """
         INSERT INTO outbox (event_id, topic, key, headers, payload, created_at, leased_until)
-        SELECT r.event_id, r.topic, r.key, r.headers, r.payload, $6, $7
-        FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bytea[]) AS r (event_id, topic, key, headers, payload)
+        SELECT r.event_id, r.topic, r.key, r.headers, r.payload, $2, $3 FROM unnest($1::outbox_row[]) AS r
         RETURNING position, event_id
         """,
-        [record.event_id for record in outgoing], [record.topic for record in outgoing], [record.key for record in outgoing],
-        [record.stored_headers() for record in outgoing], [record.value for record in outgoing], now, now + lease,
+        [(record.event_id, record.topic, record.key, record.stored_headers(), record.value) for record in outgoing], now, now + lease,
     )
     positions = {row["event_id"]: row["position"] for row in rows}
     for record in outgoing:

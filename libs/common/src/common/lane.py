@@ -18,6 +18,7 @@ Ask = TypeVar("Ask")
 Answer = TypeVar("Answer")
 
 _REPEATS_MAX = 8
+_BUSY_ASKS = 4
 
 
 class _Waiting(Generic[Ask, Answer]):
@@ -38,7 +39,7 @@ class Lane(Generic[Ask, Answer]):
 
     def __init__(
         self, run: Callable[[Sequence[Ask]], Awaitable[Sequence[Answer | ServiceError]]], *, name: str = "lane", batch_max: int = 256, waiting_max: int = 2048, flushers: int = 1,
-        deadline_seconds: float = 10,
+        deadline_seconds: float = 10, pace_seconds: float = 0.004,
     ) -> None:
         self.name = name
         self._run = run
@@ -46,6 +47,7 @@ class Lane(Generic[Ask, Answer]):
         self._waiting_max = waiting_max
         self._flushers = flushers
         self._deadline_seconds = deadline_seconds
+        self._pace_seconds = pace_seconds
         self._waiting: deque[_Waiting[Ask, Answer]] = deque()
         self._wake = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []

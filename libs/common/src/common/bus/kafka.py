@@ -35,6 +35,8 @@ _TOPIC_EXISTS = 36
 _START_SECONDS = 10.0
 _STOP_SECONDS = 2.0
 _GATHER_BYTES_MIN = 512 * 1024
+_BUSY_RECORDS = 6
+_BUSY_GATHER_MS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -259,10 +261,24 @@ class _KafkaReader:
             found = await self._open.getmany(timeout_ms=int(wait_seconds * 1000), max_records=records_max)
         except (kafka_errors.KafkaError, kafka_errors.ConsumerStoppedError, OSError) as error:
             raise BusUnavailable(f"{type(error).__name__}: {error}") from error
-        return [
+        records = [
             Record(message.topic, message.partition, message.offset, message.offset, message.key, message.value, message.headers)
             for messages in found.values() for message in messages
         ]
+        self._adapt(len(records))
+        return records
+
+    def _adapt(self, heard: int) -> None:
+        """While much comes, let the broker gather for a moment: a fetch names every partition and costs both sides more than its records.
+
+        While little comes it answers at once. The library has no call for this, so the two numbers are set where it keeps them.
+        """
+        if self._gather_seconds > 0:
+            return
+        busy = heard >= _BUSY_RECORDS
+        fetcher = self._open._fetcher
+        fetcher._fetch_min_bytes = _GATHER_BYTES_MIN if busy else 1
+        fetcher._fetch_max_wait_ms = _BUSY_GATHER_MS if busy else self._options.fetch_max_wait_ms
 
     async def commit(self, cursors: Mapping[TopicPartition, int]) -> None:
         consumer = self._open

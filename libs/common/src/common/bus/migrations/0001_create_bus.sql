@@ -12,6 +12,9 @@ CREATE TABLE outbox (
     error        text
 );
 
+-- What a transaction hands over per fact; the rest of the row is the same for all facts of a commit.
+CREATE TYPE outbox_row AS (event_id uuid, topic text, key text, headers text, payload bytea);
+
 -- Facts already heard, per group.
 CREATE TABLE inbox (
     event_id     uuid NOT NULL,
