@@ -12,7 +12,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,7 @@ class Darkroom:
     """One folder and the commands run in it."""
 
     folder: Path
-    process: subprocess.Popen[str] | None = None
-    printed: list[str] = field(default_factory=list)
+    process: subprocess.Popen[bytes] | None = None
 
     def run(self, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""
@@ -41,22 +40,28 @@ class Darkroom:
     def start(self, *words: str, prefix: tuple[str, ...] = ()) -> None:
         """`darkroom up`, as far as to its answering."""
         command = [*prefix, sys.executable, "-u", "-m", "suite", "up", "--any-ports", *words]
-        self.process = subprocess.Popen(command, cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        assert self.process.stdout is not None
-        self.printed = []
-        for line in self.process.stdout:
-            self.printed.append(line)
-            if line.startswith("Ctrl-C stops it"):
-                return
-        raise AssertionError("".join(self.printed))
+        # Into a file: what a killed suite leaves behind for a moment would keep a pipe open.
+        with self._console.open("w") as console:
+            self.process = subprocess.Popen(command, cwd=self.folder, stdout=console, stderr=subprocess.STDOUT)
+        until = time.monotonic() + START_SECONDS_MAX
+        while "Ctrl-C stops it" not in self.printed:
+            assert self.process.poll() is None, self.printed
+            assert time.monotonic() < until, self.printed
+            time.sleep(0.1)
 
-    def stop(self, number: signal.Signals) -> str:
-        """Signal it and wait for its end; answers its last words."""
+    def stop(self, number: signal.Signals) -> int:
+        """Signal it and wait for its end; answers its exit code."""
         assert self.process is not None
-        assert self.process.stdout is not None
         self.process.send_signal(number)
-        words, _ = self.process.communicate(timeout=STOP_SECONDS_MAX)
-        return words
+        return self.process.wait(timeout=STOP_SECONDS_MAX)
+
+    @property
+    def printed(self) -> str:
+        return self._console.read_text()
+
+    @property
+    def _console(self) -> Path:
+        return self.folder / "console.txt"
 
     @property
     def environment(self) -> dict[str, str]:
@@ -65,9 +70,8 @@ class Darkroom:
 
     def end(self) -> None:
         if self.process is not None:
-            if self.process.poll() is None:
-                self.process.kill()
-            self.process.communicate()
+            self.process.kill()
+            self.process.wait()
         if (self.folder / ".darkroom" / "lock").exists():
             self.run("reset", "--yes")
 
@@ -101,9 +105,8 @@ def started() -> Iterator[Darkroom]:
 
 
 def test_up_says_where_it_is_and_gives_a_login_that_works(started: Darkroom) -> None:
-    words = "".join(started.printed)
-    assert "one process, PostgreSQL, memory bus" in words
-    email, password = next(line for line in started.printed if "demo login" in line).split()[2:]
+    assert "one process, PostgreSQL, memory bus" in started.printed
+    email, password = next(line for line in started.printed.splitlines() if "demo login" in line).split()[2:]
     login = {"email": email, "password": password}
     assert ask(f"{started.environment['DARKROOM_URL']}/login", login)["email"] == email
 
@@ -177,9 +180,8 @@ def test_a_restart_after_sigterm_keeps_everything(fresh: Darkroom) -> None:
     fresh.start("--provider", "instant")
     assert fresh.run("grant", "demo", "7").returncode == 0
     before, environment = _credits(fresh), fresh.environment
-    assert "Everything is kept" in fresh.stop(signal.SIGTERM)
-    assert fresh.process is not None
-    assert fresh.process.returncode == 0
+    assert fresh.stop(signal.SIGTERM) == 0
+    assert "Everything is kept" in fresh.printed
     assert fresh.run("status").returncode == 1
     fresh.start("--provider", "instant")
     assert _credits(fresh) == before
@@ -200,7 +202,8 @@ def test_a_killed_suite_starts_again_on_the_database_it_left(fresh: Darkroom) ->
 def test_a_background_job_deafened_to_sigint_hears_it(fresh: Darkroom) -> None:
     deaf = ("/bin/sh", "-c", "trap '' INT; exec \"$@\"", "sh")
     fresh.start("--provider", "instant", prefix=deaf)
-    assert "Everything is kept" in fresh.stop(signal.SIGINT)
+    assert fresh.stop(signal.SIGINT) == 0
+    assert "Everything is kept" in fresh.printed
 
 
 def test_a_database_that_dies_is_started_again(fresh: Darkroom) -> None:
@@ -211,7 +214,7 @@ def test_a_database_that_dies_is_started_again(fresh: Darkroom) -> None:
     while fresh.run("status").returncode != 0:
         assert time.monotonic() < until
     assert _credits(fresh) == before
-    assert "PostgreSQL ended by itself and is started again" in fresh.stop(signal.SIGTERM)
+    assert "PostgreSQL ended by itself and is started again" in fresh.printed
 
 
 def test_the_roomy_profile_is_announced_and_stays_on_this_machine(fresh: Darkroom) -> None:

@@ -6,14 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from common.bus.broker import BusUnavailable
 from common.events.catalog import FACTS
 from common.migrate import MigrationError
 from common.service import migrate_database
 from common.settings import ServiceSettings, load
-from suite.embedded.kafka import EmbeddedKafka
 from suite.embedded.parts import EmbeddedError
 from suite.embedded.postgres import DatabaseUrls, EmbeddedPostgres
 from suite.home import Home, SuiteError
@@ -21,6 +20,9 @@ from suite.members import MEMBERS, WITH_DATA, Member
 from suite.options import Options
 from suite.ports import Ports
 from suite.surroundings import environment_of, shared_environment
+
+if TYPE_CHECKING:
+    from suite.embedded.kafka import EmbeddedKafka
 
 Tell = Callable[[str], None]
 
@@ -97,6 +99,9 @@ async def _migrate(foundation: Foundation, member: Member) -> None:
 
 
 async def _start_kafka(home: Home, ports: Ports, options: Options, tell: Tell, stack: AsyncExitStack) -> EmbeddedKafka:
+    # aiokafka is slow to import, and a suite on the bus in memory never needs it.
+    from suite.embedded.kafka import EmbeddedKafka
+
     level = None if options.kafka_compiles_fully else 1
     kafka = EmbeddedKafka(home.kafka, ports.kafka, tiered_stop_at_level=level)
     stack.push_async_callback(_stop, kafka.stop)
@@ -108,7 +113,6 @@ async def _start_kafka(home: Home, ports: Ports, options: Options, tell: Tell, s
 
 async def apply_topics(servers: str) -> list[str]:
     """Create every topic of the catalogue that is missing; raises SuiteError when the broker does not answer."""
-    # aiokafka is needed for Kafka only, and slow to import.
     from common.bus.kafka import KafkaOptions
     from common.bus.kafka import apply_topics as create
 
