@@ -123,7 +123,8 @@ class Stage:
             try:
                 tables = await conn.fetch(
                     "SELECT c.relname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace"
-                    " WHERE a.attname = 'user_id' AND a.atttypid = 'uuid'::regtype AND c.relkind IN ('r', 'p') AND n.nspname = 'public' AND NOT c.relispartition"
+                    " WHERE a.attname = 'user_id' AND a.atttypid = 'uuid'::regtype AND c.relkind IN ('r', 'p')"
+                    " AND n.nspname = 'public' AND NOT c.relispartition"
                 )
                 for (table,) in tables:
                     query = f"SELECT count(*) || ' ' || coalesce(md5(string_agg(t::text, ',' ORDER BY t::text)), '') FROM {table} t WHERE user_id = $1"
@@ -139,13 +140,17 @@ UNKNOWN = "018f0000-0000-7000-8000-000000000000"
 @pytest.fixture(scope="module")
 async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
     folder = tmp_path_factory.mktemp("hostile")
-    async with rig_running(folder, "--provider", "instant", env=QUICK) as rig, Attacker(rig.url) as attacker:
-        async with Person(lambda: rig.url) as victim, Person(lambda: rig.url) as thief:
-            await asyncio.gather(victim.sign_up(), thief.sign_up())
-            await asyncio.gather(victim.upload(), thief.upload())
-            made = Stage(rig, attacker, victim, thief)
-            await _furnish(made)
-            yield made
+    async with (
+        rig_running(folder, "--provider", "instant", env=QUICK) as rig,
+        Attacker(rig.url) as attacker,
+        Person(lambda: rig.url) as victim,
+        Person(lambda: rig.url) as thief,
+    ):
+        await asyncio.gather(victim.sign_up(), thief.sign_up())
+        await asyncio.gather(victim.upload(), thief.upload())
+        made = Stage(rig, attacker, victim, thief)
+        await _furnish(made)
+        yield made
 
 
 async def _furnish(stage: Stage) -> None:
@@ -166,6 +171,8 @@ async def _furnish(stage: Stage) -> None:
     stage.work_ids = [stage.picture_task, stage.song_task, work["objectId"]]
     stage.work_url = work["imageUrl"]
     stage.before = await stage.fingerprints(victim.user_id)
+    filled = {table.partition(".")[0] for table, print_ in stage.before.items() if not print_.startswith("0 ")}
+    assert filled == set(WITH_DATA), "every service keeps something of the victim's"
 
 
 # routes
@@ -221,7 +228,8 @@ async def test_bodies_over_the_limit_are_refused_by_their_length_alone(stage: St
         if found.route.method != "POST":
             continue
         target, size = found.target(UNKNOWN), _gateway_bytes_max(found) + 1
-        head = f"POST {target} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {stage.thief.token}\r\nContent-Type: application/json\r\nContent-Length: {size}\r\n\r\n"
+        said = f"Authorization: Bearer {stage.thief.token}\r\nContent-Type: application/json\r\nContent-Length: {size}"
+        head = f"POST {target} HTTP/1.1\r\nHost: x\r\n{said}\r\n\r\n"
         answers = await wire.talk(stage.rig.url, [head.encode(), b"{"])
         wrong += [f"{found}: {len(answers)} answers"] if len(answers) != 1 else judge(Case("declared", "POST", target, expected=Expected((413,))), answers[0])
     _all_well(wrong)
@@ -552,13 +560,14 @@ async def test_health_tells_how_and_not_where(stage: Stage) -> None:
 
 async def test_what_is_no_picture_is_kept_by_no_route(stage: Stage) -> None:
     cases = []
-    for name, content in pictures.refused().items():
+    for number, (name, content) in enumerate(pictures.refused().items()):
         auth, data_url = stage.auth, f"data:image/png;base64,{b64encode(content).decode()}"
         upload = bodies.form([bodies.picture_part("file", content)])
         work = bodies.form([bodies.field_part("title", b"x"), bodies.picture_part("image", content)])
         cases.append(Case(name, "POST", "/api/upload/single", {**auth, **bodies.FORM_HEADERS}, upload, REFUSED_FILE))
-        cases.append(Case(name, "POST", "/works", {**auth, **bodies.FORM_HEADERS}, work, REFUSED_FILE))
-        cases.append(Case(name, "POST", "/works", {**auth, **bodies.JSON_HEADERS}, json.dumps({"title": "x", "image": data_url}).encode(), REFUSED_FILE))
+        if number % 3 == 0:  # decoded by the same hands as an upload
+            cases.append(Case(name, "POST", "/works", {**auth, **bodies.FORM_HEADERS}, work, REFUSED_FILE))
+            cases.append(Case(name, "POST", "/works", {**auth, **bodies.JSON_HEADERS}, json.dumps({"title": "x", "image": data_url}).encode(), REFUSED_FILE))
         task = {"type": "travel", "images": [data_url], "scene_id": "beach-sunset"}
         cases.append(Case(name, "POST", "/api/tasks/create", {**auth, **bodies.JSON_HEADERS}, json.dumps(task).encode(), REFUSED_FILE))
     _all_well(await stage.attacker.wrongs(cases))
