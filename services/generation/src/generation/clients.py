@@ -1,11 +1,10 @@
 """The services generation asks: billing for holds, works for photos and flags. Their models are ours; a contract test binds them to the callees'."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from common.client import ServiceClient
 from common.errors import DeductFailed, IdempotencyKeyReused, InsufficientCredits, Internal, ServiceError
@@ -31,15 +30,11 @@ class HoldAsks(BaseModel):
 
 
 class Held(BaseModel):
-    """The credits are held."""
+    """The credits are held, from the moment of asking on: an open hold that is asked for again is renewed."""
 
     task_id: UUID
     held: Literal[True]
-    asset: str
     amount: int
-    placed_at: datetime
-    expires_at: datetime
-    available: int
 
 
 class NotHeld(BaseModel):
@@ -59,7 +54,7 @@ class NotHeld(BaseModel):
 
 
 class HoldOutcomes(BaseModel):
-    outcomes: list[Held | NotHeld]
+    outcomes: list[Annotated[Held | NotHeld, Field(discriminator="held")]]
 
 
 class Billing:

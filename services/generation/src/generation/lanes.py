@@ -3,7 +3,6 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from datetime import timedelta
 from uuid import UUID
 
 from common.db import Database
@@ -65,10 +64,8 @@ class Creator:
         capped = [ask for ask in asks if ask.waiting_max is not None]
         if not capped:
             return {}
-        longest = max(self._settings.picture_start_seconds, self._settings.song_start_seconds) + 2 * self._settings.upkeep_seconds
-        created_after = self._db.clock.now() - timedelta(seconds=longest)
         async with self._db.read() as conn:
-            waiting = Counter(await tasks.count_waiting(conn, {ask.user_id for ask in capped}, created_after=created_after))
+            waiting = Counter(await tasks.count_waiting(conn, {ask.user_id for ask in capped}))
         refused: dict[UUID, ServiceError] = {}
         for ask in capped:
             if ask.waiting_max is not None and waiting[ask.user_id] >= ask.waiting_max:

@@ -28,6 +28,8 @@ CREATE TABLE task (
 
 -- Everything that has not ended, in the order it may be claimed; pictures and songs have workers of their own.
 CREATE INDEX task_due ON task ((kind = 'song'), due_at) WHERE ended_at IS NULL;
+-- Who has how much waiting. A task that begins at once never enters it.
+CREATE INDEX task_waiting ON task (user_id) WHERE state = 'queued';
 -- One owner's tasks, newest first.
 CREATE INDEX task_owner ON task (user_id, created_at);
 

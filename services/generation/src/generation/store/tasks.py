@@ -86,12 +86,9 @@ async def list_known(conn: Connection, task_ids: Collection[UUID]) -> dict[UUID,
     return {row["task_id"]: Known(task_of(row), row["body_hash"]) for row in rows}
 
 
-async def count_waiting(conn: Connection, user_ids: Collection[UUID], *, created_after: datetime) -> dict[UUID, int]:
-    """Queued tasks per user. Nothing waits longer than its start deadline, so the owner's index is read from there on."""
-    rows = await conn.fetch(
-        "SELECT user_id, count(*) FROM task WHERE user_id = ANY($1::uuid[]) AND created_at > $2 AND state = 'queued' GROUP BY user_id",
-        list(user_ids), created_after,
-    )  # fmt: skip
+async def count_waiting(conn: Connection, user_ids: Collection[UUID]) -> dict[UUID, int]:
+    """Queued tasks per user."""
+    rows = await conn.fetch("SELECT user_id, count(*) FROM task WHERE user_id = ANY($1::uuid[]) AND state = 'queued' GROUP BY user_id", list(user_ids))
     return {row[0]: row[1] for row in rows}
 
 
@@ -200,12 +197,8 @@ async def lock_overdue(conn: Connection, *, now: datetime, limit: int) -> dict[U
     rows = await conn.fetch(
         f"""
         SELECT {TASK} FROM task
-        WHERE task_id IN (
-            SELECT task_id FROM task
-            WHERE (kind = 'song') IN (true, false) AND ended_at IS NULL AND due_at <= $1
-                AND (deadline_at <= $1 OR (state = 'queued' AND start_by <= $1)) LIMIT $2
-        )
-        ORDER BY task_id FOR UPDATE SKIP LOCKED
+        WHERE (kind = 'song') IN (true, false) AND ended_at IS NULL AND due_at <= $1 AND (deadline_at <= $1 OR (state = 'queued' AND start_by <= $1))
+        ORDER BY task_id LIMIT $2 FOR UPDATE SKIP LOCKED
         """,
         now, limit,
     )  # fmt: skip

@@ -4,7 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 
-from common.errors import Unavailable
+from common.db import passes
 from common.events import Item
 from common.log import get_logger
 from generation import commands
@@ -84,8 +84,10 @@ class BatchWorker:
                     claims = await commands.claim_tasks(
                         conn, songs=songs, now=studio.now(), lease=studio.settings.lease, limit=self._batch_max, provider=studio.provider.name
                     )
-            except Unavailable as error:
-                log.warning("claim.waits", cause=str(error))
+            except Exception as error:
+                if not passes(error):
+                    raise
+                log.warning("claim.waits", cause=str(error)[:200])
                 await asyncio.sleep(studio.settings.idle_poll_seconds)
                 return []
             if len(claims) < self._batch_max:

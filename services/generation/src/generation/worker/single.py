@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID
 
-from common.errors import Unavailable
+from common.db import passes
 from common.log import get_logger
 from generation import commands
 from generation.bell import Bell
@@ -68,8 +68,10 @@ class SingleWorker:
         try:
             async with studio.db.read() as conn:
                 claims = await commands.claim_tasks(conn, songs=self._songs, now=studio.now(), lease=studio.settings.lease, limit=room)
-        except Unavailable as error:
-            log.warning("claim.waits", cause=str(error))
+        except Exception as error:
+            if not passes(error):
+                raise
+            log.warning("claim.waits", cause=str(error)[:200])
             return False
         for claim in claims:
             self._claims[claim.task_id] = claim
@@ -106,8 +108,10 @@ class SingleWorker:
             try:
                 async with self._studio.db.read() as conn:
                     kept = await tasks.renew_leases(conn, mine, now=self._studio.now(), lease=settings.lease)
-            except Unavailable as error:
-                log.warning("heartbeat.waits", cause=str(error))
+            except Exception as error:
+                if not passes(error):
+                    raise
+                log.warning("heartbeat.waits", cause=str(error)[:200])
                 continue
             # What was given back meanwhile may be ours again under the next number.
             self.drop([task_id for task_id, claim_no in mine.items() if task_id not in kept and self._has(task_id, claim_no)])

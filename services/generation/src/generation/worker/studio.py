@@ -9,8 +9,7 @@ from datetime import datetime
 from typing import Protocol, TypeVar
 from uuid import UUID
 
-from common.db import Database
-from common.errors import Unavailable
+from common.db import Database, passes
 from common.events import Item
 from common.ids import derived_id
 from common.lane import Lane
@@ -91,12 +90,14 @@ class Studio:
 
 
 async def patiently(work: Callable[[], Awaitable[T]]) -> T:
-    """Again and again while the database is away, because what was made must not be lost; only for work that is safe to repeat."""
+    """Again and again while the database is away or busy with others, because what was made must not be lost; only for work that is safe to repeat."""
     pause = 0.1
     while True:
         try:
             return await work()
-        except Unavailable:
+        except Exception as error:
+            if not passes(error):
+                raise
             await asyncio.sleep(pause * (0.5 + random.random()))
             pause = min(pause * 2, _PAUSE_SECONDS_MAX)
 
