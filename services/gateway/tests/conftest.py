@@ -115,8 +115,11 @@ def open_door() -> OpenDoor:
     async def opened(urls: str | dict[str, list[str]], *, careful_only: bool = False, **given: float) -> AsyncIterator[Door]:
         addresses = {name: [urls] for name in UPSTREAMS} if isinstance(urls, str) else urls
         env = {
-            "DARKROOM_OBJECTS_URL": "file:///tmp", "DARKROOM_FILES_SECRET": secrets.token_hex(32), "DARKROOM_SERVICE_JWKS_PATH": "/dev/null",
-            "GATEWAY_KEY_PATH": "/dev/null", **{f"{name.upper()}_URL": ",".join(found) for name, found in addresses.items()},
+            "DARKROOM_OBJECTS_URL": "file:///tmp",
+            "DARKROOM_FILES_SECRET": secrets.token_hex(32),
+            "DARKROOM_SERVICE_JWKS_PATH": "/dev/null",
+            "GATEWAY_KEY_PATH": "/dev/null",
+            **{f"{name.upper()}_URL": ",".join(found) for name, found in addresses.items()},
             **{f"GATEWAY_{name.upper()}": str(value) for name, value in given.items()},
         }
         async with opened_hall(load(GatewaySettings, env), Metrics("gateway")) as (hall, _metrics, careful):
@@ -156,8 +159,11 @@ class Echo:
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         body = await request.read()
         told = {
-            "method": request.method, "target": request.raw_path, "headers": [[name, value] for name, value in request.headers.items()],
-            "size": len(body), "sha": hashlib.sha256(body).hexdigest(),
+            "method": request.method,
+            "target": request.raw_path,
+            "headers": [[name, value] for name, value in request.headers.items()],
+            "size": len(body),
+            "sha": hashlib.sha256(body).hexdigest(),
         }
         self.seen.append(told)
         last = request.raw_path.partition("?")[0].rpartition("/")[2]

@@ -50,7 +50,11 @@ def test_a_path_has_one_spelling_or_none(target: str, expected: tuple[str, str] 
 def test_the_longest_row_wins_and_no_row_is_there_twice() -> None:
     table = RouteTable()
     for path, service in {
-        "/api/tasks/create": "generation", "/api/tasks/1/cancel": "generation", "/api/upload/single": "works", "/works/1": "works", "/users": "identity",
+        "/api/tasks/create": "generation",
+        "/api/tasks/1/cancel": "generation",
+        "/api/upload/single": "works",
+        "/works/1": "works",
+        "/users": "identity",
         "/ws": "notify",
     }.items():
         found = table.find(path)

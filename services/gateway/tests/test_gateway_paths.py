@@ -1,6 +1,8 @@
 """The short path and the careful one, side by side: whatever is asked, however it arrives, both give the same answer."""
 
 import asyncio
+import contextlib
+import io
 import itertools
 import json
 from typing import Any
@@ -76,13 +78,34 @@ PLAIN = {
     "one long header": _request("GET /works/1", b"X-A: " + b"y" * 20_000 + b"\r\n"),
 }
 REFUSED = {
-    "two hosts", "no host", "two lengths", "a length and chunks", "an unknown coding", "a signed length", "a folded header", "a space before the colon",
-    "a control character", "a bare line feed", "nonsense", "many headers", "one long header",
+    "two hosts",
+    "no host",
+    "two lengths",
+    "a length and chunks",
+    "an unknown coding",
+    "a signed length",
+    "a folded header",
+    "a space before the colon",
+    "a control character",
+    "a bare line feed",
+    "nonsense",
+    "many headers",
+    "one long header",
 }
 CAREFUL = {
     "an encoded body",
-    "an escape", "a larger body", "chunks sent", "too large", "an older version", "TRACE", "CONNECT", "an absolute target", "continue first", "preflight",
-    "a header that is named", "a bad trace",
+    "an escape",
+    "a larger body",
+    "chunks sent",
+    "too large",
+    "an older version",
+    "TRACE",
+    "CONNECT",
+    "an absolute target",
+    "continue first",
+    "preflight",
+    "a header that is named",
+    "a bad trace",
 }
 SHORT = sorted(set(PLAIN) - REFUSED - CAREFUL)
 WITHOUT_COMPARISON = {"date", "x-request-id", "server", "connection", "keep-alive"}
@@ -169,7 +192,7 @@ async def test_an_answer_that_breaks_off_breaks_off_for_the_client_too(doors: An
 
 async def test_what_the_client_says_is_what_the_service_hears(doors: Any, echo: Any) -> None:
     for door in doors:
-        (answer,) = await door.ask(_request("POST /api/tasks/create?x=%2C", TOKEN + JSON + b"Idempotency-Key: \"k 1\"\r\nConnection: close\r\n", b'{"a":1}'))
+        (answer,) = await door.ask(_request("POST /api/tasks/create?x=%2C", TOKEN + JSON + b'Idempotency-Key: "k 1"\r\nConnection: close\r\n', b'{"a":1}'))
         told = json.loads(answer.body)
         headers = {name.lower(): value for name, value in told["headers"]}
         assert (told["method"], told["target"], told["size"]) == ("POST", "/api/tasks/create?x=%2C", 7)
@@ -184,6 +207,27 @@ async def test_a_large_upload_streams_through_without_being_kept(open_door: Any,
     async with open_door(echo.url) as door:
         (answer,) = await door.ask(_request("POST /api/upload/single", TOKEN + b"Connection: close\r\n", body), wait_seconds=10)
     assert json.loads(answer.body)["size"] == len(body)
+
+
+async def test_a_client_that_reads_slowly_is_waited_for_and_one_that_stops_is_not(open_door: Any, serve: Any) -> None:
+    async def large(request: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(body=io.BytesIO(bytes(64 << 20)))
+
+    async with serve(large) as url, open_door(url, progress_seconds=0.6) as door:
+        reader, writer = await asyncio.open_connection("127.0.0.1", door.port, limit=1024)
+        try:
+            writer.write(_request("GET /files/x"))
+            for _ in range(8):
+                await reader.readexactly(2 << 20)
+                await asyncio.sleep(0.2)
+            assert len(door.hall.fronts) == 1
+            async with asyncio.timeout(5):
+                while door.hall.fronts:
+                    await asyncio.sleep(0.05)
+        finally:
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
 
 
 async def test_a_client_that_reads_slowly_slows_the_service_down_instead_of_filling_memory(open_door: Any, serve: Any) -> None:

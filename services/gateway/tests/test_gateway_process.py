@@ -24,8 +24,14 @@ async def _running(url: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, 
         other.bind(("127.0.0.1", 0))
         port, admin_port = one.getsockname()[1], other.getsockname()[1]
     env = {
-        **os.environ, "DARKROOM_OBJECTS_URL": "file:///tmp", "DARKROOM_FILES_SECRET": secrets.token_hex(32), "DARKROOM_SERVICE_JWKS_PATH": "/dev/null",
-        "GATEWAY_KEY_PATH": "/dev/null", "GATEWAY_PORT": str(port), "GATEWAY_ADMIN_PORT": str(admin_port), "GATEWAY_NOT_READY_SECONDS": "0.2",
+        **os.environ,
+        "DARKROOM_OBJECTS_URL": "file:///tmp",
+        "DARKROOM_FILES_SECRET": secrets.token_hex(32),
+        "DARKROOM_SERVICE_JWKS_PATH": "/dev/null",
+        "GATEWAY_KEY_PATH": "/dev/null",
+        "GATEWAY_PORT": str(port),
+        "GATEWAY_ADMIN_PORT": str(admin_port),
+        "GATEWAY_NOT_READY_SECONDS": "0.2",
         **{f"{name.upper()}_URL": url for name in UPSTREAMS},
     }
     process = await asyncio.create_subprocess_exec(sys.executable, "-m", "gateway", "serve", env=env, stdout=asyncio.subprocess.DEVNULL)

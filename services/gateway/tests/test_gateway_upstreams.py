@@ -77,9 +77,7 @@ async def test_a_refused_connection_goes_on_to_the_next_replica_whatever_is_aske
 
 @pytest.mark.parametrize("careful_only", [False, True])
 @pytest.mark.parametrize(("raw", "status"), [(READ, 200), (KEYED_POST, 200), (PLAIN_POST, 503)])
-async def test_a_lost_answer_is_asked_for_again_only_where_asking_twice_is_safe(
-    open_door: Any, echo: Any, careful_only: bool, raw: bytes, status: int
-) -> None:
+async def test_a_lost_answer_is_asked_for_again_only_where_asking_twice_is_safe(open_door: Any, echo: Any, careful_only: bool, raw: bytes, status: int) -> None:
     dying = Raw(b"", ends=True)
     async with raw_service(dying) as url, open_door(_everywhere(url, echo.url), careful_only=careful_only) as door:
         answers = [(await door.ask(raw))[0].status for _ in range(4)]

@@ -41,7 +41,9 @@ class Billing:
             {
                 "balances": [
                     {
-                        "user_id": one, "credit": {"available": self.credits, **account}, "point": {"available": self.points, **account},
+                        "user_id": one,
+                        "credit": {"available": self.credits, **account},
+                        "point": {"available": self.points, **account},
                         "membership": {"active_until": "2026-05-01T00:00:00Z", "is_vip": True},
                     }
                     for one in ids
@@ -86,9 +88,15 @@ def environment(billing: Billing, tmp_path: Path) -> dict[str, str]:
     (tmp_path / "identity.pem").write_bytes(private_pem(key))
     (tmp_path / "jwks.json").write_bytes(service_jwks({"identity": key}))
     return {
-        "DARKROOM_OBJECTS_URL": f"file://{tmp_path}", "DARKROOM_FILES_SECRET": secrets.token_hex(32), "DARKROOM_SERVICE_JWKS_PATH": str(tmp_path / "jwks.json"),
-        "IDENTITY_KEY_PATH": str(tmp_path / "identity.pem"), "IDENTITY_ADMIN_PORT": "0", "BILLING_URL": billing.url, "IDENTITY_NOT_READY_SECONDS": "0",
-        "IDENTITY_ENVELOPE_SECRET": secrets.token_hex(32), "IDENTITY_LOOKUP_SECRET": secrets.token_hex(32),
+        "DARKROOM_OBJECTS_URL": f"file://{tmp_path}",
+        "DARKROOM_FILES_SECRET": secrets.token_hex(32),
+        "DARKROOM_SERVICE_JWKS_PATH": str(tmp_path / "jwks.json"),
+        "IDENTITY_KEY_PATH": str(tmp_path / "identity.pem"),
+        "IDENTITY_ADMIN_PORT": "0",
+        "BILLING_URL": billing.url,
+        "IDENTITY_NOT_READY_SECONDS": "0",
+        "IDENTITY_ENVELOPE_SECRET": secrets.token_hex(32),
+        "IDENTITY_LOOKUP_SECRET": secrets.token_hex(32),
     }
 
 

@@ -191,8 +191,14 @@ async def test_an_avatar_is_an_upload_of_ours_or_refused(identity: Any) -> None:
 async def test_broken_sign_ups_are_named_field_by_field_and_change_nothing(identity: Any, superuser_url: Any) -> None:
     good = {"username": "ada", "email": "ada@darkroom.example", "password": "correct horse"}
     for field, value in [
-        ("username", ""), ("username", "x" * 65), ("username", 7), ("email", "ada"), ("email", None), ("password", "short"),
-        ("password", "x" * 1025), ("password", ["x"]),
+        ("username", ""),
+        ("username", "x" * 65),
+        ("username", 7),
+        ("email", "ada"),
+        ("email", None),
+        ("password", "short"),
+        ("password", "x" * 1025),
+        ("password", ["x"]),
     ]:
         status, _, error = await identity.ask("POST", "/users", json={**good, field: value})
         assert (status, error["code"], error["details"]["errors"][0]["field"]) == (400, 10001, field), (field, value)

@@ -27,7 +27,12 @@ async def open_service(settings: GatewaySettings, bus: Bus) -> AsyncIterator[Ser
     """The gateway, ready to run."""
     async with opened_hall(settings, Metrics("gateway")) as (hall, metrics, careful):
         yield Service(
-            name="gateway", settings=settings, deps=None, bus=bus, metrics=metrics, front=lambda _server: hall.open_front,
+            name="gateway",
+            settings=settings,
+            deps=None,
+            bus=bus,
+            metrics=metrics,
+            front=lambda _server: hall.open_front,
             loops=[lambda draining: keep_lines(hall.pools, draining), every(SWEEP_SECONDS, lambda: _sweep(hall))],
             on_drain=[lambda: drain(hall, careful)],
         )
@@ -42,13 +47,24 @@ async def opened_hall(settings: GatewaySettings, metrics: Metrics) -> AsyncItera
     async with (
         Health(_ready_urls(settings, urls)) as health,
         Streamed(
-            table, replicas, health.answer, connect_seconds=settings.connect_seconds, progress_seconds=settings.progress_seconds,
+            table,
+            replicas,
+            health.answer,
+            connect_seconds=settings.connect_seconds,
+            progress_seconds=settings.progress_seconds,
             idle_seconds=settings.head_seconds,
         ) as careful,
     ):
         hall = Hall(
-            table, replicas, _open_pools(settings, replicas), careful.server, metrics.requests, head_seconds=settings.head_seconds,
-            progress_seconds=settings.progress_seconds, idle_seconds=settings.idle_seconds, connections_max=settings.connections_max,
+            table,
+            replicas,
+            _open_pools(settings, replicas),
+            careful.server,
+            metrics.requests,
+            head_seconds=settings.head_seconds,
+            progress_seconds=settings.progress_seconds,
+            idle_seconds=settings.idle_seconds,
+            connections_max=settings.connections_max,
         )
         yield hall, metrics, careful
 
@@ -89,8 +105,11 @@ async def _sweep(hall: Hall) -> None:
 def _open_pools(settings: GatewaySettings, replicas: Mapping[str, Replicas]) -> dict[Address, Pool]:
     return {
         address: Pool(
-            address, connect_seconds=settings.connect_seconds, idle_seconds=settings.upstream_idle_seconds,
-            connections_max=settings.upstream_connections_max, waiting_max=settings.waiting_max,
+            address,
+            connect_seconds=settings.connect_seconds,
+            idle_seconds=settings.upstream_idle_seconds,
+            connections_max=settings.upstream_connections_max,
+            waiting_max=settings.waiting_max,
         )
         for one in replicas.values()
         for address in one.addresses

@@ -63,10 +63,7 @@ _NAMES: dict[bytes, Name] = {
 _DROPPED_FAMILIES = (b"x-forwarded-", b"x-internal-", b"x-user-", b"x-original-", b"x-rewrite-", b"x-http-method")
 
 NOT_RELAYED = frozenset(
-    {
-        b"connection", b"keep-alive", b"proxy-connection", b"proxy-authenticate", b"server", b"te", b"trailer", b"upgrade",
-        b"access-control-allow-origin",
-    }
+    {b"connection", b"keep-alive", b"proxy-connection", b"proxy-authenticate", b"server", b"te", b"trailer", b"upgrade", b"access-control-allow-origin"}
 )
 """Headers of a service's answer that belong to its own connection, or that the gateway says itself."""
 

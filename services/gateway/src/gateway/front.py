@@ -5,7 +5,9 @@ aiohttp (`gateway.streamed`), so what is odd is judged by one careful reader and
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+
+from aiohttp import web
 
 from common.errors import InvalidParameter, Overloaded, ServiceError, Unavailable
 from common.metrics import RequestTimes
@@ -27,8 +29,17 @@ class Hall:
     """What all connections of the gateway share."""
 
     def __init__(
-        self, table: RouteTable, replicas: Mapping[str, Replicas], pools: Mapping[Address, Pool], careful: Callable[[], asyncio.Protocol],
-        times: RequestTimes, *, head_seconds: float, progress_seconds: float, idle_seconds: float, connections_max: int,
+        self,
+        table: RouteTable,
+        replicas: Mapping[str, Replicas],
+        pools: Mapping[Address, Pool],
+        careful: web.Server,
+        times: RequestTimes,
+        *,
+        head_seconds: float,
+        progress_seconds: float,
+        idle_seconds: float,
+        connections_max: int,
     ) -> None:
         self.reader = HeadReader(table)
         self.replicas = replicas
@@ -67,8 +78,29 @@ class Front(asyncio.Protocol):
     """A client's connection while it asks plain things."""
 
     __slots__ = (
-        "_addresses", "_asked", "_begun", "_body_at", "_buffer", "_busy", "_closing", "_hall", "_headers", "_line", "_reading", "_reading_paused",
-        "_request", "_retries", "_started_at", "_status", "_transport", "_writing_paused", "deadline", "expects_no_body", "gone", "upgrades",
+        "_addresses",
+        "_asked",
+        "_begun",
+        "_body_at",
+        "_buffer",
+        "_busy",
+        "_closing",
+        "_hall",
+        "_headers",
+        "_line",
+        "_reading",
+        "_reading_paused",
+        "_request",
+        "_retries",
+        "_started_at",
+        "_status",
+        "_transport",
+        "_unsent",
+        "_writing_paused",
+        "deadline",
+        "expects_no_body",
+        "gone",
+        "upgrades",
     )
 
     def __init__(self, hall: Hall) -> None:
@@ -90,6 +122,7 @@ class Front(asyncio.Protocol):
         self._begun = False
         self._status = 0
         self._started_at = 0.0
+        self._unsent = 0
         self.deadline = 0.0
         self.expects_no_body = False
         self.upgrades = False
@@ -102,7 +135,7 @@ class Front(asyncio.Protocol):
         hall = self._hall
         hall.fronts.add(self)
         self.deadline = hall.now() + hall.head_seconds
-        if len(hall.fronts) + len(hall.tunnels) > hall.connections_max:
+        if len(hall.fronts) + len(hall.tunnels) + len(hall.careful.connections) > hall.connections_max:
             self._write_refusal(Overloaded("too many connections"), path="/", close=True)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -294,8 +327,11 @@ class Front(asyncio.Protocol):
     def _write_refusal(self, error: ServiceError, *, path: str, close: bool) -> int:
         asked = self._asked
         answer = refusal(
-            error, path=path, request_id=asked.request_id.decode() if asked else edge.new_trace()[0],
-            accept_language=asked.headers.value_of(b"accept-language") if asked else None, accept=asked.headers.value_of(b"accept") if asked else None,
+            error,
+            path=path,
+            request_id=asked.request_id.decode() if asked else edge.new_trace()[0],
+            accept_language=asked.headers.value_of(b"accept-language") if asked else None,
+            accept=asked.headers.value_of(b"accept") if asked else None,
         )
         self._transport.write(answer.to_bytes(head_only=asked is not None and asked.method == b"HEAD", close=close))
         if close:
@@ -333,12 +369,14 @@ class Front(asyncio.Protocol):
 
     def expire(self) -> None:
         """The deadline passed: of a head, a body, an answer or of patience with an idle connection."""
+        if self._still_reads():
+            self.deadline = self._hall.now() + self._hall.progress_seconds
+            return
         line, self._line = self._line, None
         if line is not None:
             line.drop()
         asked = self._asked
         if asked is None or self._begun:
-            # Nobody waits politely for a client that does not read either.
             self._transport.abort()
             return
         # Whoever still has this connection in a queue must not lend to it.
@@ -347,6 +385,13 @@ class Front(asyncio.Protocol):
             self._refuse(Unavailable("the service gave no answer in time"), close=True)
         else:
             self._refuse(InvalidParameter("the body stopped coming"), close=True)
+
+    def _still_reads(self) -> bool:
+        """Whether the client took something since the last look: who reads slowly is waited for, who does not read is not."""
+        unsent = self._transport.get_write_buffer_size()
+        moved = 0 < unsent != self._unsent
+        self._unsent = unsent
+        return moved
 
     def cut(self) -> None:
         """No more waiting."""

@@ -35,7 +35,12 @@ def refusal(error: ServiceError, *, path: str, request_id: str, accept_language:
     if allow is not None:
         error = MethodNotAllowed()
     status, body, headers = render_error(
-        error, dialect=dialect, lang=language_of(accept_language, dialect), path=path, request_id=request_id, problem=wants_problem(accept),
+        error,
+        dialect=dialect,
+        lang=language_of(accept_language, dialect),
+        path=path,
+        request_id=request_id,
+        problem=wants_problem(accept),
         unknown_route=isinstance(error, NotFound),
     )
     said = {**headers, "X-Request-Id": request_id, **OWN_HEADERS}

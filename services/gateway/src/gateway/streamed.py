@@ -55,8 +55,14 @@ class Streamed:
     """Answers requests one coroutine each; the reference for what the short path may do faster."""
 
     def __init__(
-        self, table: RouteTable, replicas: Mapping[str, Replicas], health: Callable[[], Awaitable[bytes]], *,
-        connect_seconds: float, progress_seconds: float, idle_seconds: float,
+        self,
+        table: RouteTable,
+        replicas: Mapping[str, Replicas],
+        health: Callable[[], Awaitable[bytes]],
+        *,
+        connect_seconds: float,
+        progress_seconds: float,
+        idle_seconds: float,
     ) -> None:
         self._table = table
         self._replicas = replicas
@@ -115,9 +121,14 @@ def _read(request: web.BaseRequest) -> Asked:
     headers["traceparent"] = traceparent
     length = seen.get(Name.CONTENT_LENGTH, "0" if "Transfer-Encoding" not in request.headers else "")
     return Asked(
-        method=request.method, path=request.raw_path.partition("?")[0], request_id=request_id, headers=headers,
-        length=int(length) if length.isdecimal() else None, has_token=Name.TOKEN in seen,
-        repeatable=request.method in ("GET", "HEAD") or Name.IDEMPOTENCY_KEY in seen, upgrades="websocket" in request.headers.get("Upgrade", "").lower(),
+        method=request.method,
+        path=request.raw_path.partition("?")[0],
+        request_id=request_id,
+        headers=headers,
+        length=int(length) if length.isdecimal() else None,
+        has_token=Name.TOKEN in seen,
+        repeatable=request.method in ("GET", "HEAD") or Name.IDEMPOTENCY_KEY in seen,
+        upgrades="websocket" in request.headers.get("Upgrade", "").lower(),
     )
 
 
@@ -309,8 +320,11 @@ class _Body:
 
 def _session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
-        connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False,
-        skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"), read_bufsize=edge.SMALL_BODY_BYTES_MAX,
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
+        read_bufsize=edge.SMALL_BODY_BYTES_MAX,
     )
 
 
@@ -358,7 +372,11 @@ class _Server(web.Server):
         super().__init__(handler, request_factory=self._request)
         # The keep-alive timer runs from the last answer, so it also bounds how long the next head may take.
         self._options: dict[str, Any] = {
-            "keepalive_timeout": idle_seconds, "access_log": None, "auto_decompress": False, "lingering_time": 2.0, "max_headers": edge.HEADERS_MAX,
+            "keepalive_timeout": idle_seconds,
+            "access_log": None,
+            "auto_decompress": False,
+            "lingering_time": 2.0,
+            "max_headers": edge.HEADERS_MAX,
         }
 
     def __call__(self) -> RequestHandler:

@@ -57,7 +57,4 @@ class Replicas:
 
 def open_replicas(urls: Mapping[str, Sequence[str]], *, now: Callable[[], float], pause_seconds: float) -> dict[str, Replicas]:
     """The replicas of every service by its name."""
-    return {
-        service: Replicas([Address.of(service, url) for url in addresses], now, pause_seconds)
-        for service, addresses in urls.items()
-    }
+    return {service: Replicas([Address.of(service, url) for url in addresses], now, pause_seconds) for service, addresses in urls.items()}

@@ -36,14 +36,26 @@ async def open_service(settings: IdentitySettings, bus: Bus) -> AsyncIterator[Se
         signups, people = lanes.signup_lane(db), lanes.people_lane(db)
         purse_lane = lanes.purse_lane(billing, deadline_seconds=settings.balances_seconds)
         deps = Deps(
-            db=db, vault=vault, keys=keys, passwords=passwords, signups=signups, people=people,
+            db=db,
+            vault=vault,
+            keys=keys,
+            passwords=passwords,
+            signups=signups,
+            people=people,
             purses=Purses(purse_lane, wait_seconds=settings.balances_seconds, kept_max=settings.balances_kept_max),
             links=UrlSigner(settings.shared.files_secret.get_secret_value().encode(), settings.shared.public_url),
         )
         yield Service(
-            name="identity", settings=settings, deps=deps, bus=bus, metrics=Metrics("identity"),
+            name="identity",
+            settings=settings,
+            deps=deps,
+            bus=bus,
+            metrics=Metrics("identity"),
             authenticator=Authenticator(keys, FixedKeys.of_file(settings.shared.service_jwks_path), name="identity"),
-            db=db, relay=relay, routes=ROUTES, lanes=[signups, people, purse_lane],
+            db=db,
+            relay=relay,
+            routes=ROUTES,
+            lanes=[signups, people, purse_lane],
             loops=[every(settings.keys_read_every_seconds, keys.read)],
         )
 
@@ -51,6 +63,8 @@ async def open_service(settings: IdentitySettings, bus: Bus) -> AsyncIterator[Se
 def open_vault(settings: IdentitySettings) -> Vault:
     """The vault of these settings."""
     return Vault(
-        key_id=settings.envelope_key_id, secret=settings.envelope_secret.get_secret_value(), lookup_secret=settings.lookup_secret.get_secret_value(),
+        key_id=settings.envelope_key_id,
+        secret=settings.envelope_secret.get_secret_value(),
+        lookup_secret=settings.lookup_secret.get_secret_value(),
         old_secrets={name: old.get_secret_value() for name, old in settings.old_envelope_secrets.items()},
     )

@@ -48,5 +48,5 @@ async def list_purses(billing: ServiceClient, user_ids: Sequence[UserId], *, dea
 
 def _purse(balance: _Balance) -> Purse:
     return Purse(
-        credits=balance.credit.available, points=balance.point.available, member_until=balance.membership.active_until, is_member=balance.membership.is_vip,
+        credits=balance.credit.available, points=balance.point.available, member_until=balance.membership.active_until, is_member=balance.membership.is_vip
     )

@@ -43,8 +43,13 @@ async def insert_credentials(conn: asyncpg.Connection, registrations: Sequence[R
         ON CONFLICT DO NOTHING
         RETURNING user_id
         """,
-        [one.user_id for one in registrations], [one.email_hash for one in registrations], [one.email_sealed for one in registrations],
-        [one.sealed_with for one in registrations], [one.password_hash for one in registrations], [one.request_hash for one in registrations], now,
+        [one.user_id for one in registrations],
+        [one.email_hash for one in registrations],
+        [one.email_sealed for one in registrations],
+        [one.sealed_with for one in registrations],
+        [one.password_hash for one in registrations],
+        [one.request_hash for one in registrations],
+        now,
     )
     return {UserId(row["user_id"]) for row in rows}
 
@@ -56,7 +61,10 @@ async def insert_people(conn: asyncpg.Connection, registrations: Sequence[Regist
         INSERT INTO person (user_id, username, avatar_key, version, created_at, updated_at)
         SELECT r.user_id, r.username, r.avatar_key, 1, $4, $4 FROM unnest($1::uuid[], $2::text[], $3::text[]) AS r (user_id, username, avatar_key)
         """,
-        [one.user_id for one in registrations], [one.username for one in registrations], [one.avatar_key for one in registrations], now,
+        [one.user_id for one in registrations],
+        [one.username for one in registrations],
+        [one.avatar_key for one in registrations],
+        now,
     )
 
 
@@ -95,12 +103,22 @@ async def insert_signing_key(conn: asyncpg.Connection, key: StoredKey, now: date
     """Propose a key under its number; another replica may have been first, and then its key is the one."""
     await conn.execute(
         "INSERT INTO signing_key (number, key_id, private_sealed, sealed_with, created_at) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
-        key.number, key.key_id, key.private_sealed, key.sealed_with, now,
+        key.number,
+        key.key_id,
+        key.private_sealed,
+        key.sealed_with,
+        now,
     )
 
 
 def _person(row: asyncpg.Record) -> Person:
     return Person(
-        user_id=UserId(row["user_id"]), username=row["username"], avatar_key=row["avatar_key"], role=row["role"], disabled=row["disabled_at"] is not None,
-        email_verified=row["email_verified_at"] is not None, created_at=row["created_at"], updated_at=row["updated_at"],
+        user_id=UserId(row["user_id"]),
+        username=row["username"],
+        avatar_key=row["avatar_key"],
+        role=row["role"],
+        disabled=row["disabled_at"] is not None,
+        email_verified=row["email_verified_at"] is not None,
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
     )

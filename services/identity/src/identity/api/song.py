@@ -55,8 +55,14 @@ async def log_in(request: Request[Deps]) -> Answer:
 async def _complete(deps: Deps, wish: SignUp, user_id: UserId, email_hash: bytes, request_hash: bytes | None) -> Registration:
     sealed = deps.vault.seal(wish.email.encode(), owner=user_id)
     return Registration(
-        user_id=user_id, username=wish.username, avatar_key=_avatar_key(deps, wish.avatar), email_hash=email_hash, email_sealed=sealed.content,
-        sealed_with=sealed.key_id, password_hash=await deps.passwords.hash(wish.password), request_hash=request_hash,
+        user_id=user_id,
+        username=wish.username,
+        avatar_key=_avatar_key(deps, wish.avatar),
+        email_hash=email_hash,
+        email_sealed=sealed.content,
+        sealed_with=sealed.key_id,
+        password_hash=await deps.passwords.hash(wish.password),
+        request_hash=request_hash,
     )
 
 

@@ -44,7 +44,15 @@ class User(Model):
     @classmethod
     def of(cls, person: Person, purse: Purse, *, email: str, avatar: str | None, token: str) -> "User":
         return cls(
-            objectId=str(person.user_id), username=person.username, email=email, avatar=avatar, points=purse.points, isVIP=purse.is_member,
-            membershipEndDate=purse.member_until, emailVerified=person.email_verified, createdAt=person.created_at, updatedAt=person.updated_at,
+            objectId=str(person.user_id),
+            username=person.username,
+            email=email,
+            avatar=avatar,
+            points=purse.points,
+            isVIP=purse.is_member,
+            membershipEndDate=purse.member_until,
+            emailVerified=person.email_verified,
+            createdAt=person.created_at,
+            updatedAt=person.updated_at,
             sessionToken=token,
         )
