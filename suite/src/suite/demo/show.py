@@ -41,7 +41,7 @@ async def show(home: Home, folder: Path) -> None:
                 on_progress=lambda name, percent, now: bars.update(rows[name], completed=percent, now=now),
             )  # fmt: skip
         out.print(receipt(story))
-    _judge(story, folder, time.monotonic() - started_at)
+    judge(story, folder, time.monotonic() - started_at)
 
 
 @asynccontextmanager
@@ -91,7 +91,8 @@ def receipt(story: Story) -> Table:
     return made
 
 
-def _judge(story: Story, folder: Path, seconds: float) -> None:
+def judge(story: Story, folder: Path, seconds: float) -> None:
+    """Print every check; raises typer.Exit(1) when one does not hold."""
     wrong = [check for check in story.checks if not check.holds]
     for check in wrong:
         err.print(f"NOT TRUE: {check.sentence}. Seen: {check.seen[:400]}", style="bold red", markup=False)
