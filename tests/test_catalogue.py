@@ -5,6 +5,7 @@ import importlib
 import importlib.util
 import re
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 import orjson
@@ -49,6 +50,7 @@ def overheard(service: str) -> set[str]:
     return set(table.overheard) if table else set()
 
 
+@cache
 def made(service: str) -> set[str]:
     """Topics of the facts this service makes, found where a fact's class is called or asked to read something."""
     names = {fact.__name__: fact.topic for fact in FACTS}
@@ -72,7 +74,7 @@ def section(service: str, name: str) -> str:
     """What a service's page says under a heading (`## Hears` or `**Hears**`)."""
     page = ROOT / "services" / service / "README.md"
     assert page.exists(), f"{service} has no page"
-    found = re.search(rf"^(?:##\s+|\*\*){name}\b.*?(?=^##\s|^\*\*[A-Z]|\Z)", page.read_text(), re.MULTILINE | re.DOTALL)
+    found = re.search(rf"(?:^##\s+|\*\*){name}\b.*?(?=^##\s|\*\*[A-Z]|\Z)", page.read_text(), re.MULTILINE | re.DOTALL)
     assert found, f"the page of {service} has no list called {name}"
     return found[0]
 
