@@ -37,6 +37,7 @@ _STOP_SECONDS = 2.0
 _GATHER_BYTES_MIN = 512 * 1024
 _BUSY_RECORDS = 6
 _BUSY_GATHER_MS = 10
+_BUSY_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +51,7 @@ class KafkaOptions:
     session_timeout_ms: int = 6_000
     heartbeat_interval_ms: int = 500
     rebalance_timeout_ms: int = 6_000
-    fetch_max_wait_ms: int = 500
+    fetch_max_wait_ms: int = 2_000
     batch_bytes_max: int = 256 * 1024
     compression: str | None = None
     ack_seconds: float = 10
@@ -231,6 +232,7 @@ class _KafkaReader:
     def __init__(self, options: KafkaOptions, topics: Sequence[str], *, group: str | None, gather_seconds: float) -> None:
         self._options = options
         self._gather_seconds = gather_seconds
+        self._busy = False
         self._topics = list(topics)
         self._group = group
         self._consumer: AIOKafkaConsumer | None = None
@@ -239,9 +241,6 @@ class _KafkaReader:
         settings = self._options.consumer()
         if self._group is None:
             settings["auto_offset_reset"] = "latest"
-        if self._gather_seconds > 0:
-            # One answer for all partitions instead of one per record: a broker pays per fetch.
-            settings |= {"fetch_min_bytes": _GATHER_BYTES_MIN, "fetch_max_wait_ms": int(self._gather_seconds * 1000)}
         await _check_topics(self._options, self._topics)
         consumer = AIOKafkaConsumer(*self._topics, group_id=self._group, **settings)
         self._consumer = consumer
@@ -257,8 +256,9 @@ class _KafkaReader:
                 await _bounded(consumer.stop(), _STOP_SECONDS)
 
     async def fetch(self, *, records_max: int, wait_seconds: float) -> list[Record]:
+        wait_ms = int(min(wait_seconds, _BUSY_SECONDS if self._busy else wait_seconds) * 1000)
         try:
-            found = await self._open.getmany(timeout_ms=int(wait_seconds * 1000), max_records=records_max)
+            found = await self._open.getmany(timeout_ms=wait_ms, max_records=records_max)
         except (kafka_errors.KafkaError, kafka_errors.ConsumerStoppedError, OSError) as error:
             raise BusUnavailable(f"{type(error).__name__}: {error}") from error
         records = [
@@ -269,16 +269,14 @@ class _KafkaReader:
         return records
 
     def _adapt(self, heard: int) -> None:
-        """While much comes, let the broker gather for a moment: a fetch names every partition and costs both sides more than its records.
+        """While records come, let the broker gather for a moment: a fetch names every partition and costs both sides more than its records.
 
-        While little comes it answers at once. The library has no call for this, so the two numbers are set where it keeps them.
+        While none come it answers at once, and asking again is rare. The library has no call for this, so the numbers are set where it keeps them.
         """
-        if self._gather_seconds > 0:
-            return
-        busy = heard >= _BUSY_RECORDS
+        self._busy = heard >= (1 if self._gather_seconds > 0 else _BUSY_RECORDS)
         fetcher = self._open._fetcher
-        fetcher._fetch_min_bytes = _GATHER_BYTES_MIN if busy else 1
-        fetcher._fetch_max_wait_ms = _BUSY_GATHER_MS if busy else self._options.fetch_max_wait_ms
+        fetcher._fetch_min_bytes = _GATHER_BYTES_MIN if self._busy else 1
+        fetcher._fetch_max_wait_ms = max(_BUSY_GATHER_MS, int(self._gather_seconds * 1000)) if self._busy else self._options.fetch_max_wait_ms
 
     async def commit(self, cursors: Mapping[TopicPartition, int]) -> None:
         consumer = self._open
