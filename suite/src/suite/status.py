@@ -32,8 +32,8 @@ async def show_status(home: Home, form: str) -> None:
             (
                 name,
                 health["parts"].get(name, "?"),
-                state.environment[f"{name.upper()}_URL"],
-                ", ".join(urls),
+                _plainly(state.environment[f"{name.upper()}_URL"].split(",")),
+                _plainly(urls),
                 " ".join(map(str, state.pids.get(name, [state.pid]))),
             )
             for name, urls in state.admin_urls.items()
@@ -86,3 +86,8 @@ async def replay_letters(home: Home, service: str, numbers: list[int]) -> None:
 
     count = await dead_letters.replay(home.running_state().environment, service, numbers)
     out.print(f"{count} of {len(numbers)} given back to {service}.")
+
+
+def _plainly(urls: list[str]) -> str:
+    """Addresses short enough for a narrow console."""
+    return "\n".join(url.removeprefix("http://") for url in urls)

@@ -7,6 +7,7 @@ import signal
 import time
 from pathlib import Path
 
+import typer
 from rich.markup import escape
 
 from common import log as logs
@@ -48,7 +49,10 @@ async def up(home: Home, options: Options) -> None:
         if not stop.is_set():
             raise
         serving.uncancel()
-        out.print("Stopped." if ready.is_set() else "Given up.", style="dim")
+        if not ready.is_set():
+            out.print("Given up.", style="dim")
+            raise typer.Exit(1) from None
+        out.print("Stopped.", style="dim")
 
 
 def configure_logs(home: Home) -> Path:
