@@ -21,9 +21,24 @@ def resolve(*, start_from: Path | None) -> str:
         if start_from is not None:
             out.write_text("\n".join(line for line in start_from.read_text().splitlines() if not line.startswith("-e ")) + "\n")
         names = [tomllib.loads((ROOT / member / "pyproject.toml").read_text())["project"]["name"] for member in MEMBERS]
-        command = [str(Path(sys.executable).with_name("uv")), "pip", "compile", "--quiet", "--universal", "--python-version", "3.11", "--generate-hashes",
-                   "--no-emit-index-url", "--no-emit-find-links", "--no-header", "--no-annotate", "--group", "dev",
-                   "pyproject.toml", *[f"{member}/pyproject.toml" for member in MEMBERS]]
+        command = [
+            str(Path(sys.executable).with_name("uv")),
+            "pip",
+            "compile",
+            "--quiet",
+            "--universal",
+            "--python-version",
+            "3.11",
+            "--generate-hashes",
+            "--no-emit-index-url",
+            "--no-emit-find-links",
+            "--no-header",
+            "--no-annotate",
+            "--group",
+            "dev",
+            "pyproject.toml",
+            *[f"{member}/pyproject.toml" for member in MEMBERS],
+        ]
         for name in names:
             command += ["--no-emit-package", name]
         subprocess.run([*command, "-o", str(out)], cwd=ROOT, check=True)

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+
 from common.ids import new_id
 from lab.invariants import check_when_settled, places_of
 from lab.people import Person

@@ -12,6 +12,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+
 from common.ids import new_id
 from lab.invariants import check_when_settled, places_of
 from lab.people import Person

@@ -1,4 +1,5 @@
 """What the meter counts, shown on real processes."""
+
 import os
 import subprocess
 import sys

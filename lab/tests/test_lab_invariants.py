@@ -1,4 +1,5 @@
 """The checker: silent about a sound world, and one sentence for each thing that is broken in it."""
+
 import hashlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -78,7 +79,12 @@ async def plant_tasks(generation: asyncpg.Connection, world: World, item: Item) 
                 asked, delivered, kind, state, body_hash, brief)
             VALUES ($1, $2, $1, $3, $3, $4, $4, $3, $3, 3, 1, 1, 7, 1, $5, 'travel', $6, '\\x00', '{}')
             """,
-            task_id, world.user_id, now, now + timedelta(minutes=10), delivered, end,
+            task_id,
+            world.user_id,
+            now,
+            now + timedelta(minutes=10),
+            delivered,
+            end,
         )
         steps = [(2, "queued", "running"), (3, "running", end)]
         await generation.executemany(
@@ -87,7 +93,9 @@ async def plant_tasks(generation: asyncpg.Connection, world: World, item: Item) 
         )
     await generation.execute(
         "INSERT INTO item (task_id, index, size_bytes, state, key, content_type) VALUES ($1, 0, $2, 'delivered', $3, 'image/webp')",
-        world.done, item.size_bytes, item.key,
+        world.done,
+        item.size_bytes,
+        item.key,
     )
     await generation.execute("INSERT INTO item (task_id, index, state) VALUES ($1, 0, 'failed')", world.lost)
     await generation.execute("INSERT INTO tally (kind, state, amount) VALUES ('travel', 'completed', 1), ('travel', 'failed', 1)")
@@ -109,11 +117,27 @@ async def plant_holds(billing: Database, world: World) -> None:
 def ends(world: World, item: Item) -> list[TaskEnded]:
     return [
         TaskCompleted(
-            sequence=3, task_id=world.done, user_id=world.user_id, kind="travel", work_id=world.done, asked=1, delivered=1, items=(item,),
-            engine="local", seed=7,
+            sequence=3,
+            task_id=world.done,
+            user_id=world.user_id,
+            kind="travel",
+            work_id=world.done,
+            asked=1,
+            delivered=1,
+            items=(item,),
+            engine="local",
+            seed=7,
         ),
         TaskFailed(
-            sequence=3, task_id=world.lost, user_id=world.user_id, kind="travel", work_id=world.lost, asked=1, delivered=0, reason="timeout", message="late",
+            sequence=3,
+            task_id=world.lost,
+            user_id=world.user_id,
+            kind="travel",
+            work_id=world.lost,
+            asked=1,
+            delivered=0,
+            reason="timeout",
+            message="late",
         ),
     ]
 

@@ -1,4 +1,5 @@
 """What the load generator sees, driven against a small system that behaves well, early, twice, never or badly."""
+
 import asyncio
 import base64
 import contextlib

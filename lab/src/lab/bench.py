@@ -1,4 +1,5 @@
 """make bench: our tasks per second, their price and their waiting times, beside the peer's when asked for."""
+
 import argparse
 import asyncio
 import contextlib

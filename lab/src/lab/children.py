@@ -1,4 +1,5 @@
 """Programs a bench starts: their logs, their readiness and their certain end."""
+
 import os
 import shutil
 import socket
@@ -36,8 +37,13 @@ class Children:
         """Start one in a session of its own, so that ctrl-C reaches only us; its process id."""
         with (self._logs / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
-                [*self._end_with_us, *map(str, command)], cwd=cwd, env={**os.environ, **(env or {})},
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                [*self._end_with_us, *map(str, command)],
+                cwd=cwd,
+                env={**os.environ, **(env or {})},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
         self._running.append((name, process))
         return process.pid

@@ -1,4 +1,5 @@
 """What processes cost: CPU seconds and memory by label, read from /proc."""
+
 import asyncio
 import os
 import time

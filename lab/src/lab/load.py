@@ -2,6 +2,7 @@
 
 Raw protocols on uvloop and requests built beforehand keep its own cost per task far below that of the systems it drives.
 """
+
 import asyncio
 import base64
 import gc

@@ -1,4 +1,5 @@
 """Our side of a bench: Darkroom started by its own command in a scratch folder, with users who have a photo and credits."""
+
 import io
 import json
 import shutil

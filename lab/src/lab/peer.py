@@ -1,4 +1,5 @@
 """The peer: starts Express, BullMQ, MariaDB and Redis in a folder of their own and tears them down."""
+
 import base64
 import hashlib
 import hmac
@@ -21,7 +22,11 @@ from lab.side import Side, User
 SOURCE = Path(__file__).parents[2] / "peer"
 SECRET = "the peer signs with this, on loopback only"
 PROGRAMS = {
-    "mariadbd": "mariadb-server", "mariadb-install-db": "mariadb-server", "redis-server": "redis-server", "node": "nodejs", "npm": "npm",
+    "mariadbd": "mariadb-server",
+    "mariadb-install-db": "mariadb-server",
+    "redis-server": "redis-server",
+    "node": "nodejs",
+    "npm": "npm",
 }
 """What the peer needs -> the Debian package that has it."""
 FIRST_WORDS = """\
@@ -55,8 +60,12 @@ def running_peer(scratch: Path, *, users: int) -> Iterator[Side]:
         mariadb = start_mariadb(children, programs, folder, mysql_port)
         redis = start_redis(children, programs, folder, redis_port)
         env = {
-            "NODE_ENV": "production", "PEER_PORT": str(http_port), "PEER_SECRET": SECRET, "PEER_ACCOUNTS": str(users),
-            "PEER_MYSQL_PORT": str(mysql_port), "PEER_REDIS_PORT": str(redis_port),
+            "NODE_ENV": "production",
+            "PEER_PORT": str(http_port),
+            "PEER_SECRET": SECRET,
+            "PEER_ACCOUNTS": str(users),
+            "PEER_MYSQL_PORT": str(mysql_port),
+            "PEER_REDIS_PORT": str(redis_port),
         }
         url = f"http://127.0.0.1:{http_port}"
         api = children.start("api", [programs["node"], "api.js"], cwd=SOURCE, env=env)
@@ -92,10 +101,21 @@ def start_mariadb(children: Children, programs: dict[str, str], folder: Path, po
         raise NotStarted(f"mariadb-install-db failed: {(done.stdout + done.stderr).strip()[-600:]}")
     first_words = folder / "first.sql"
     first_words.write_text(FIRST_WORDS)
-    pid = children.start("mariadb", [
-        programs["mariadbd"], "--no-defaults", f"--user={user}", f"--datadir={data}", "--bind-address=127.0.0.1", f"--port={port}",
-        f"--socket={folder / 's'}", "--skip-name-resolve", "--innodb-flush-log-at-trx-commit=1", f"--init-file={first_words}",
-    ])
+    pid = children.start(
+        "mariadb",
+        [
+            programs["mariadbd"],
+            "--no-defaults",
+            f"--user={user}",
+            f"--datadir={data}",
+            "--bind-address=127.0.0.1",
+            f"--port={port}",
+            f"--socket={folder / 's'}",
+            "--skip-name-resolve",
+            "--innodb-flush-log-at-trx-commit=1",
+            f"--init-file={first_words}",
+        ],
+    )
     children.wait_ready("mariadb", lambda: accepts(port), seconds_max=60)
     return pid
 
@@ -104,10 +124,24 @@ def start_redis(children: Children, programs: dict[str, str], folder: Path, port
     """Redis with its append-only file flushed every second; its process id."""
     data = folder / "redis"
     data.mkdir()
-    pid = children.start("redis", [
-        programs["redis-server"], "--bind", "127.0.0.1", "--port", str(port), "--dir", data,
-        "--appendonly", "yes", "--appendfsync", "everysec", "--save", "",
-    ])
+    pid = children.start(
+        "redis",
+        [
+            programs["redis-server"],
+            "--bind",
+            "127.0.0.1",
+            "--port",
+            str(port),
+            "--dir",
+            data,
+            "--appendonly",
+            "yes",
+            "--appendfsync",
+            "everysec",
+            "--save",
+            "",
+        ],
+    )
     children.wait_ready("redis", lambda: accepts(port), seconds_max=15)
     return pid
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
-from common.ids import new_id
 from PIL import Image
+
+from common.ids import new_id
 
 _PASSING = {502, 503, 504, 429}
 
@@ -63,7 +64,9 @@ class Person:
         assert self._http is not None
         return self._http
 
-    async def call(self, method: str, path: str, *, key: str | None = None, patient: bool = True, attempts_max: int = 400, **more: Any) -> tuple[int, dict[str, Any]]:
+    async def call(
+        self, method: str, path: str, *, key: str | None = None, patient: bool = True, attempts_max: int = 400, **more: Any
+    ) -> tuple[int, dict[str, Any]]:
         """One request; a patient person repeats it with the same key while the suite is away. Answers (status, body)."""
         headers = {**({"Authorization": f"Bearer {self.token}"} if self.token else {}), **({"Idempotency-Key": key} if key else {}), **more.pop("headers", {})}
         for _ in range(attempts_max):
@@ -99,7 +102,9 @@ class Person:
         self.photo_url = body["data"]["file_url"]
         return self.photo_url
 
-    async def create(self, *, kind: str = "travel", count: int = 1, key: str | None = None, scene: str = "beach-sunset", patient: bool = True) -> tuple[int, dict[str, Any]]:
+    async def create(
+        self, *, kind: str = "travel", count: int = 1, key: str | None = None, scene: str = "beach-sunset", patient: bool = True
+    ) -> tuple[int, dict[str, Any]]:
         """Ask for pictures."""
         body = {"type": kind, "batch_count": count, "images": [self.photo_url], "scene_id": scene}
         return await self.call("POST", "/api/tasks/create", json=body, key=key or str(new_id()), patient=patient)

@@ -54,7 +54,9 @@ class Rig:
         self.folder.mkdir(parents=True, exist_ok=True)
         command = [str(Path(sys.executable).with_name("darkroom")), "up", "--any-ports", *self.options]
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(command, cwd=self.folder, env={**os.environ, **self.env}, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+            self.process = subprocess.Popen(
+                command, cwd=self.folder, env={**os.environ, **self.env}, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
         self.starts += 1
         until = asyncio.get_running_loop().time() + READY_SECONDS
         while not await self._healthy():
@@ -100,12 +102,13 @@ class Rig:
         """An internal route of a service, with a service token of the operator's."""
         tokens = ServiceTokens(read_private_key(self.home.key_path(OPERATOR)), OPERATOR)
         url = self.environment[f"{service.upper()}_URL"].split(",")[0]
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as http:
-            async with http.request(method, url + path, json=body, headers={"Authorization": f"Bearer {tokens.token_for(service)}"}) as response:
-                answer: dict[str, Any] = await response.json(content_type=None)
-                if response.status != 200:
-                    raise RuntimeError(f"{path}: {response.status} {answer}")
-                return answer
+        headers = {"Authorization": f"Bearer {tokens.token_for(service)}"}
+        timeout = aiohttp.ClientTimeout(total=10)
+        async with aiohttp.ClientSession(timeout=timeout) as http, http.request(method, url + path, json=body, headers=headers) as response:
+            answer: dict[str, Any] = await response.json(content_type=None)
+            if response.status != 200:
+                raise RuntimeError(f"{path}: {response.status} {answer}")
+            return answer
 
     async def _healthy(self) -> bool:
         state = self.home.state()

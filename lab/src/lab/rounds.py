@@ -1,4 +1,5 @@
 """Measured rounds: one load on one side, with what it cost, and the medians of several."""
+
 import statistics
 import time
 from collections.abc import Mapping, Sequence
@@ -36,10 +37,7 @@ class Round:
         return sum(self.cpu_us_per_task.values())
 
     def __str__(self) -> str:
-        text = (
-            f"{self.tasks_per_second:,.0f} tasks/s, {self.cpu_us_total:,.0f} us/task, "
-            f"create->notify {self.notify_p50_ms:.1f} / {self.notify_p99_ms:.1f} ms"
-        )
+        text = f"{self.tasks_per_second:,.0f} tasks/s, {self.cpu_us_total:,.0f} us/task, create->notify {self.notify_p50_ms:.1f} / {self.notify_p99_ms:.1f} ms"
         return text if self.is_sound else f"{text}; NOT SOUND: {self.completed} completed, {self.missing} missing, {dict(self.errors)}"
 
     @property
@@ -89,10 +87,17 @@ def _summarise(run: Run, cpu_seconds: Mapping[str, float], tail_seconds: float, 
     return Round(
         tasks_per_second=run.tasks_per_second,
         cpu_us_per_task={label: seconds / completed * 1e6 for label, seconds in cpu_seconds.items()},
-        create_p50_ms=percentile_ms(run.create_seconds, 0.50), create_p99_ms=percentile_ms(run.create_seconds, 0.99),
-        notify_p50_ms=percentile_ms(run.notify_seconds, 0.50), notify_p99_ms=percentile_ms(run.notify_seconds, 0.99),
-        completed=run.completed, missing=run.lost + run.repeated, errors=dict(run.errors), tail_seconds=tail_seconds,
-        generator_us_per_task=run.generator_us_per_task, late_ms_max=run.late_ms_max, machine_us=machine_us,
+        create_p50_ms=percentile_ms(run.create_seconds, 0.50),
+        create_p99_ms=percentile_ms(run.create_seconds, 0.99),
+        notify_p50_ms=percentile_ms(run.notify_seconds, 0.50),
+        notify_p99_ms=percentile_ms(run.notify_seconds, 0.99),
+        completed=run.completed,
+        missing=run.lost + run.repeated,
+        errors=dict(run.errors),
+        tail_seconds=tail_seconds,
+        generator_us_per_task=run.generator_us_per_task,
+        late_ms_max=run.late_ms_max,
+        machine_us=machine_us,
     )
 
 

@@ -1,4 +1,5 @@
 """One of the systems a bench compares: where it is, who its users are, which processes it consists of."""
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 

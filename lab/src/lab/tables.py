@@ -1,4 +1,5 @@
 """The benches' figures as text: plain tables for a console and for a page."""
+
 from collections.abc import Mapping, Sequence
 
 from lab.rounds import Series, labels
@@ -15,18 +16,35 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def figures(all_series: Sequence[Series]) -> str:
     """Throughput, cost and times, one row per load and side."""
     head = [
-        "load", "side", "tasks/s", "CPU us/task", "create p50", "p99 ms", "create->notify p50", "p99 ms", "tail s", "missing", "errors",
+        "load",
+        "side",
+        "tasks/s",
+        "CPU us/task",
+        "create p50",
+        "p99 ms",
+        "create->notify p50",
+        "p99 ms",
+        "tail s",
+        "missing",
+        "errors",
         "generator us/task",
     ]
     rows = []
     for series in all_series:
         times = [series.median(f"{step}_{share}_ms") for step in ("create", "notify") for share in ("p50", "p99")]
-        rows.append([
-            str(series.shape), series.side, f"{series.median('tasks_per_second'):,.0f}", f"{series.median('cpu_us_total'):,.0f}",
-            *(f"{each:.1f}" for each in times), f"{series.median('tail_seconds'):.1f}",
-            str(sum(one.missing for one in series.rounds)), str(sum(sum(one.errors.values()) for one in series.rounds)),
-            f"{series.median('generator_us_per_task'):.0f}",
-        ])
+        rows.append(
+            [
+                str(series.shape),
+                series.side,
+                f"{series.median('tasks_per_second'):,.0f}",
+                f"{series.median('cpu_us_total'):,.0f}",
+                *(f"{each:.1f}" for each in times),
+                f"{series.median('tail_seconds'):.1f}",
+                str(sum(one.missing for one in series.rounds)),
+                str(sum(sum(one.errors.values()) for one in series.rounds)),
+                f"{series.median('generator_us_per_task'):.0f}",
+            ]
+        )
     return table(head, rows)
 
 

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+
 from common.bus import Bus, MemoryBus
 from common.events import FACTS
 from common.testing.bus_contract import BusContract, Receipted, Rig, created, until
@@ -37,8 +38,9 @@ class TestKafkaBus(BusContract):
 
     @pytest.fixture
     async def rig(self, service_database: Any, kafka: Any) -> AsyncIterator[Rig]:
-        from common.bus.kafka import KafkaBus, KafkaOptions, apply_topics
         from aiokafka.admin import AIOKafkaAdminClient
+
+        from common.bus.kafka import KafkaBus, KafkaOptions, apply_topics
 
         options = KafkaOptions(servers=kafka.bootstrap)
         await apply_topics(options, FACTS)

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import asyncpg
 import pytest
+
 from common.bus import MemoryBus
 from common.bus.consumer import ConsumerLimits, GroupConsumer, Subscriptions
 from common.bus.dead_letters import count_dead_letters
@@ -143,7 +144,7 @@ async def test_committed_facts_reach_the_group_and_leave_the_outbox(db: Database
     async with running(relay.run(), hearing.run()):
         for start in range(0, 300, 50):
             async with db.transaction() as tx:
-                tx.emit(*facts[start:start + 50])
+                tx.emit(*facts[start : start + 50])
         await until(lambda: len(hearing.heard) == 300)
         await until(lambda: _is_zero(count_rows(db)))
     assert sorted(hearing.heard) == sorted(fact.task_id for fact in facts)

@@ -11,6 +11,7 @@ from uuid import UUID
 import aiohttp
 import pytest
 from aiohttp import web
+
 from common.auth import Authenticator, FixedKeys, TokenSigner, kid_of, make_key
 from common.db import Database
 from common.events import CreditsChanged, Event, Item, TaskCancelled, TaskCompleted, TaskFailed, TaskProgressed, WorkCreated
@@ -55,11 +56,17 @@ async def notify(db: Database, tmp_path: Any) -> AsyncIterator[Notify]:
     key = make_key()
     signer = TokenSigner(key)
     authenticator = Authenticator(FixedKeys({kid_of(key.public_key()): key.public_key()}), name="notify")
-    settings = NotifySettings.model_construct(shared=_Shared(), origins="https://app.example", frames_per_second_max=50, auth_seconds=0.5, sockets_per_user_max=3, frame_bytes_max=65536)
+    settings = NotifySettings.model_construct(
+        shared=_Shared(), origins="https://app.example", frames_per_second_max=50, auth_seconds=0.5, sockets_per_user_max=3, frame_bytes_max=65536
+    )
     urls = UrlSigner(b"k" * 32, "http://files")
     hub = Hub(
-        list_notices=partial(store.list_notices, db), sign=lambda key: urls.sign(key, now=db.clock.now()), frames_waiting_max=256, send_seconds=1,
-        progress_every_seconds=0.2, sockets_per_user_max=3,
+        list_notices=partial(store.list_notices, db),
+        sign=lambda key: urls.sign(key, now=db.clock.now()),
+        frames_waiting_max=256,
+        send_seconds=1,
+        progress_every_seconds=0.2,
+        sockets_per_user_max=3,
     )
     deps = Deps(settings, db, hub, urls, authenticator)
     runner = web.AppRunner(build_application(routes, deps, name="notify", authenticator=authenticator), access_log=None)
@@ -86,7 +93,18 @@ def envelope(fact: Any) -> Event[Any]:
 def completed(user_id: UUID, task_id: UUID | None = None, **more: Any) -> Event[TaskCompleted]:
     task_id = task_id or new_id()
     item = Item(index=0, key=f"results/{task_id}/0-ab.webp", sha256="ab", size_bytes=1, content_type="image/webp", width=8, height=8)
-    facts = {"sequence": 3, "task_id": task_id, "user_id": user_id, "kind": "travel", "work_id": task_id, "asked": 2, "delivered": 1, "items": (item,), "engine": "local", "seed": 1}
+    facts = {
+        "sequence": 3,
+        "task_id": task_id,
+        "user_id": user_id,
+        "kind": "travel",
+        "work_id": task_id,
+        "asked": 2,
+        "delivered": 1,
+        "items": (item,),
+        "engine": "local",
+        "seed": 1,
+    }
     return envelope(TaskCompleted(**{**facts, **more}))
 
 
@@ -113,7 +131,7 @@ async def test_numbers_are_gapless_per_user_whatever_the_batches_are(notify: Not
     async def tell(part: list[Event[Any]]) -> None:
         await notify.tell(*part)
 
-    await asyncio.gather(*(tell(events[start:start + 20]) for start in range(0, 100, 20)))
+    await asyncio.gather(*(tell(events[start : start + 20]) for start in range(0, 100, 20)))
     for user in users:
         notices = await store.list_notices(db, user, after_seq=0, limit=100)
         assert [notice.seq for notice in notices] == list(range(1, 21))
@@ -157,7 +175,9 @@ async def test_every_type_of_news_has_its_frame(notify: Notify) -> None:
     user = new_id()
     ws, _ = await notify.connect(user)
     ids = {"task_id": new_id(), "user_id": user, "work_id": new_id()}
-    song = Item(index=0, key="results/a/0-ab.ogg", sha256="ab", size_bytes=1, content_type="audio/ogg", duration_seconds=21.5, cover_key="results/a/cover-ab.webp")
+    song = Item(
+        index=0, key="results/a/0-ab.ogg", sha256="ab", size_bytes=1, content_type="audio/ogg", duration_seconds=21.5, cover_key="results/a/cover-ab.webp"
+    )
     await notify.tell(
         envelope(TaskFailed(sequence=3, kind="song", asked=1, delivered=0, reason="timeout", message="the deadline passed", **ids)),
         envelope(TaskCancelled(sequence=3, kind="travel", asked=1, delivered=0, by="owner", **ids)),
@@ -180,7 +200,9 @@ async def test_progress_only_rises_is_merged_and_stops_at_the_end(notify: Notify
     ws, _ = await notify.connect(user)
 
     def progress(n: int, percent: int, claim_no: int = 1) -> Event[TaskProgressed]:
-        return envelope(TaskProgressed(sequence=2, task_id=task, user_id=user, kind="travel", claim_no=claim_no, n=n, progress=percent, stage="running", message=""))
+        return envelope(
+            TaskProgressed(sequence=2, task_id=task, user_id=user, kind="travel", claim_no=claim_no, n=n, progress=percent, stage="running", message="")
+        )
 
     await on_task_progressed(notify.deps, [progress(1, 10), progress(2, 20), progress(1, 10)])
     frame = await ws.receive_json(timeout=5)
@@ -229,7 +251,9 @@ async def test_nothing_is_said_before_the_welcome(notify: Notify) -> None:
         version = 0
         while telling:
             version += 1
-            await on_credits_changed(notify.deps, [envelope(CreditsChanged(sequence=version, user_id=user, asset="credit", kind="held", amount=1, available=1, held=1))])
+            await on_credits_changed(
+                notify.deps, [envelope(CreditsChanged(sequence=version, user_id=user, asset="credit", kind="held", amount=1, available=1, held=1))]
+            )
             await asyncio.sleep(0)
 
     chatting = asyncio.create_task(chatter())
@@ -242,8 +266,12 @@ async def test_nothing_is_said_before_the_welcome(notify: Notify) -> None:
 @pytest.mark.parametrize(
     ("first", "code"),
     [
-        ({"type": "auth", "token": "nonsense"}, 4500), ({"type": "auth"}, 4501), ({"type": "subscribe", "task_id": "1"}, 4501), ([1], 4501),
-        ({"type": "auth", "token": "x", "resume": {"seq": -1}}, 4501), ({"type": "auth", "token": 5}, 4501),
+        ({"type": "auth", "token": "nonsense"}, 4500),
+        ({"type": "auth"}, 4501),
+        ({"type": "subscribe", "task_id": "1"}, 4501),
+        ([1], 4501),
+        ({"type": "auth", "token": "x", "resume": {"seq": -1}}, 4501),
+        ({"type": "auth", "token": 5}, 4501),
     ],
 )
 async def test_a_bad_first_frame_is_told_why_and_closed(notify: Notify, first: Any, code: int) -> None:

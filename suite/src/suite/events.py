@@ -54,7 +54,8 @@ def _card(fact: type[Fact]) -> str:
     notes += ["may be lost (no outbox)"] if not fact.outboxed else []
     notes += ["personal data: a name"] if fact.personal_data else ["no personal data"]
     return (
-        f"\n## {fact.topic}\n\n{_meaning(fact)} {'; '.join(notes)[:1].upper()}{'; '.join(notes)[1:]}.\n\n| field | type | required | meaning |\n|---|---|---|---|\n{fields}\n"
+        f"\n## {fact.topic}\n\n{_meaning(fact)} {'; '.join(notes)[:1].upper()}{'; '.join(notes)[1:]}.\n\n"
+        f"| field | type | required | meaning |\n|---|---|---|---|\n{fields}\n"
         f"```json\n{json.dumps(example.model_dump(mode='json'), indent=2, ensure_ascii=False)}\n```\n"
     )
 

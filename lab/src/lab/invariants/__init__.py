@@ -2,6 +2,7 @@
 
 `check` answers with sentences, one per broken rule, naming the first few it is about; nothing to say means all is well.
 """
+
 import asyncio
 import time
 from collections.abc import Collection

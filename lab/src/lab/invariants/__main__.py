@@ -1,4 +1,5 @@
 """`darkroom status -o env | python -m lab.invariants`: one sentence per broken rule, and an exit code."""
+
 import argparse
 import asyncio
 import sys

@@ -1,4 +1,5 @@
 """Billing's promise: credits are moved, never made; and each hold ends as its task did."""
+
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256

@@ -1,4 +1,5 @@
 """Notify's promise: every end and every new work is told its owner once, in a feed without gaps."""
+
 from collections.abc import Mapping
 from uuid import UUID
 
@@ -50,7 +51,7 @@ async def check_works_told(notify: asyncpg.Connection, works: asyncpg.Connection
     told = {row["work_id"]: row["users"] for row in rows}
     found = say("works whose owner was not told", [work_id for work_id in there if work_id not in told])
     found += say("works told that are not there", [work_id for work_id in told if work_id not in there])
-    found += say("works told more than once or to somebody else", [
-        work_id for work_id, user_id in there.items() if work_id in told and told[work_id] != [user_id]
-    ])
+    found += say(
+        "works told more than once or to somebody else", [work_id for work_id, user_id in there.items() if work_id in told and told[work_id] != [user_id]]
+    )
     return found

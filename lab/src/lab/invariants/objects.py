@@ -1,4 +1,5 @@
 """The store's promise: what a row names is there, and its bytes are those that its name says."""
+
 import hashlib
 import re
 

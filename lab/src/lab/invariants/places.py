@@ -1,4 +1,5 @@
 """Where the stores are, and how what is wrong in them is said."""
+
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,4 +1,5 @@
 """Generation's promise: every task ends exactly once, along the graph, with as many items as it says."""
+
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from uuid import UUID
@@ -61,7 +62,8 @@ async def _check_graph(generation: asyncpg.Connection) -> list[str]:
         SELECT format('%s (%s to %s)', task_id, from_state, to_state) FROM history
         WHERE (from_state, to_state) NOT IN (SELECT * FROM unnest($1::text[], $2::text[]))
         """,
-        [before for before, _ in GRAPH], [after for _, after in GRAPH],
+        [before for before, _ in GRAPH],
+        [after for _, after in GRAPH],
     )
     return say("histories take a step that does not exist", [row[0] for row in rows])
 

@@ -1,4 +1,5 @@
 """Works' promise: each result is kept once, by its owner, with exactly what was delivered; and the shelves count right."""
+
 from collections.abc import Iterator, Mapping
 from typing import Any
 from uuid import UUID
@@ -20,9 +21,10 @@ async def check_works(works: asyncpg.Connection, generation: asyncpg.Connection 
     if generation is not None:
         delivered = {row["task_id"]: row["keys"] for row in await generation.fetch(_DELIVERED)}
         ended = [task for task in tasks.values() if task.state in ENDED and task.task_id in kept]
-        found += say("works that do not have what was delivered", [
-            task.task_id for task in ended if (kept[task.task_id]["keys"] or []) != delivered.get(task.task_id, [])
-        ])
+        found += say(
+            "works that do not have what was delivered",
+            [task.task_id for task in ended if (kept[task.task_id]["keys"] or []) != delivered.get(task.task_id, [])],
+        )
     return found
 
 

@@ -86,7 +86,15 @@ class Database:
 
     @classmethod
     async def open(
-        cls, url: str, *, name: str, size: int = 8, clock: Clock | None = None, acquire_seconds: float = 1.5, statement_seconds: float = 5, lock_seconds: float = 2,
+        cls,
+        url: str,
+        *,
+        name: str,
+        size: int = 8,
+        clock: Clock | None = None,
+        acquire_seconds: float = 1.5,
+        statement_seconds: float = 5,
+        lock_seconds: float = 2,
         idle_in_transaction_seconds: float = 10,
     ) -> "Database":
         """Connect; raises OSError or asyncpg errors when the database is away."""
@@ -224,7 +232,13 @@ class Database:
 
 
 async def _prepare(conn: asyncpg.Connection) -> None:
-    await conn.set_type_codec("jsonb", schema="pg_catalog", format="binary", encoder=lambda value: b"\x01" + orjson.dumps(value, default=_plain), decoder=lambda raw: orjson.loads(raw[1:]))
+    await conn.set_type_codec(
+        "jsonb",
+        schema="pg_catalog",
+        format="binary",
+        encoder=lambda value: b"\x01" + orjson.dumps(value, default=_plain),
+        decoder=lambda raw: orjson.loads(raw[1:]),
+    )
 
 
 def _plain(value: object) -> object:
@@ -263,7 +277,9 @@ async def _insert_outbox(conn: asyncpg.Connection, outgoing: Sequence[Outgoing],
         SELECT r.event_id, r.topic, r.key, r.headers, r.payload, $2, $3 FROM unnest($1::outbox_row[]) AS r
         RETURNING position, event_id
         """,
-        [(record.event_id, record.topic, record.key, record.stored_headers(), record.value) for record in outgoing], now, now + lease,
+        [(record.event_id, record.topic, record.key, record.stored_headers(), record.value) for record in outgoing],
+        now,
+        now + lease,
     )
     positions = {row["event_id"]: row["position"] for row in rows}
     for record in outgoing:

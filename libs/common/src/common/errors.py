@@ -75,7 +75,9 @@ class Unavailable(ServiceError):
 
     code, slug, status, retryable = 10007, "unavailable", 503, True
 
-    def __init__(self, detail: str | None = None, *, data: Mapping[str, Any] | None = None, errors: Sequence[FieldError] = (), retry_after_seconds: int | None = None) -> None:
+    def __init__(
+        self, detail: str | None = None, *, data: Mapping[str, Any] | None = None, errors: Sequence[FieldError] = (), retry_after_seconds: int | None = None
+    ) -> None:
         super().__init__(detail, data=data, errors=errors, retry_after_seconds=retry_after_seconds or 1)
 
 

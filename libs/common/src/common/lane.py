@@ -38,8 +38,15 @@ class Lane(Generic[Ask, Answer]):
     """
 
     def __init__(
-        self, run: Callable[[Sequence[Ask]], Awaitable[Sequence[Answer | ServiceError]]], *, name: str = "lane", batch_max: int = 256, waiting_max: int = 2048, flushers: int = 1,
-        deadline_seconds: float = 10, pace_seconds: float = 0.004,
+        self,
+        run: Callable[[Sequence[Ask]], Awaitable[Sequence[Answer | ServiceError]]],
+        *,
+        name: str = "lane",
+        batch_max: int = 256,
+        waiting_max: int = 2048,
+        flushers: int = 1,
+        deadline_seconds: float = 10,
+        pace_seconds: float = 0.004,
     ) -> None:
         self.name = name
         self._run = run

@@ -58,7 +58,8 @@ async def migrate(owner_url: str, migrations: Sequence[Migration], *, service_ro
     try:
         await _lock(conn, lock_wait_seconds)
         await conn.execute(
-            "CREATE TABLE IF NOT EXISTS migration (room text, name text, checksum text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (room, name))"
+            "CREATE TABLE IF NOT EXISTS migration "
+            "(room text, name text, checksum text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (room, name))"
         )
         missing = await _missing(conn, migrations)
         for migration in missing:

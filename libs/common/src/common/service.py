@@ -99,7 +99,10 @@ class Service:
         await admin.setup()
         async with asyncio.TaskGroup() as group:
             relay = group.create_task(self.relay.run(), name=f"{self.name} relay") if self.relay is not None else None
-            clocks = [group.create_task(self._keep_clock(), name=f"{self.name} clock"), group.create_task(self.metrics.watch_loop_lag(draining), name=f"{self.name} lag")]
+            clocks = [
+                group.create_task(self._keep_clock(), name=f"{self.name} clock"),
+                group.create_task(self.metrics.watch_loop_lag(draining), name=f"{self.name} lag"),
+            ]
             loops = [group.create_task(loop(draining), name=f"{self.name} loop {number}") for number, loop in enumerate(self._every_loop())]
             await self._listen(runner, admin)
             self.ready = True
@@ -235,7 +238,9 @@ async def open_database(settings: ServiceSettings, name: str, bus: Bus, *, migra
 
 
 @asynccontextmanager
-async def opened_database(settings: ServiceSettings, name: str, bus: Bus, *, migrations: Path, clock: Clock | None = None) -> AsyncIterator[tuple[Database, Relay]]:
+async def opened_database(
+    settings: ServiceSettings, name: str, bus: Bus, *, migrations: Path, clock: Clock | None = None
+) -> AsyncIterator[tuple[Database, Relay]]:
     """`open_database`, closed at the end."""
     db, relay = await open_database(settings, name, bus, migrations=migrations, clock=clock)
     try:
@@ -309,7 +314,12 @@ async def migrate_database(settings: ServiceSettings, name: str, migrations: Pat
 
 
 def main(
-    name: str, settings_type: type[SettingsT], open_service: "OpenService[SettingsT]", *, migrations: Path | None, commands: Mapping[str, Callable[[SettingsT], Awaitable[None]]] | None = None
+    name: str,
+    settings_type: type[SettingsT],
+    open_service: "OpenService[SettingsT]",
+    *,
+    migrations: Path | None,
+    commands: Mapping[str, Callable[[SettingsT], Awaitable[None]]] | None = None,
 ) -> None:
     """`python -m <service> [serve|migrate|...]`: run, or say in a sentence why not. Exit codes: 0 well, 1 failed, 2 misused."""
     known: dict[str, Callable[[SettingsT], Awaitable[None]]] = {"serve": lambda settings: serve(settings, open_service), **(commands or {})}

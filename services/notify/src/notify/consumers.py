@@ -46,12 +46,21 @@ def _news(event: Event[Fact]) -> News:
     fact = event.fact
     if isinstance(fact, WorkCreated):
         payload: dict[str, Any] = {
-            "work_id": str(fact.work_id), "task_id": str(fact.task_id) if fact.task_id else None, "kind": fact.kind, "title": fact.title, "public": fact.public,
+            "work_id": str(fact.work_id),
+            "task_id": str(fact.task_id) if fact.task_id else None,
+            "kind": fact.kind,
+            "title": fact.title,
+            "public": fact.public,
         }
         return News(fact.user_id, event.event_id, "work_created", payload)
     assert isinstance(fact, TaskEnded)
     payload = {
-        "task_id": str(fact.task_id), "kind": fact.kind, "title": fact.title, "work_id": str(fact.work_id), "asked": fact.asked, "delivered": fact.delivered,
+        "task_id": str(fact.task_id),
+        "kind": fact.kind,
+        "title": fact.title,
+        "work_id": str(fact.work_id),
+        "asked": fact.asked,
+        "delivered": fact.delivered,
         "items": [item.model_dump() for item in fact.items],
     }
     if isinstance(fact, TaskCompleted):

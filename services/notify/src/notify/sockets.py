@@ -198,7 +198,14 @@ class Hub:
     """Every socket of this process, by user."""
 
     def __init__(
-        self, *, list_notices: ListNotices, sign: SignUrl, frames_waiting_max: int, send_seconds: float, progress_every_seconds: float, sockets_per_user_max: int
+        self,
+        *,
+        list_notices: ListNotices,
+        sign: SignUrl,
+        frames_waiting_max: int,
+        send_seconds: float,
+        progress_every_seconds: float,
+        sockets_per_user_max: int,
     ) -> None:
         self.list_notices = list_notices
         self.origin = new_id().hex

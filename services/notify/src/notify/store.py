@@ -22,7 +22,8 @@ async def bump_heads(conn: asyncpg.Connection, counts: Mapping[UUID, int]) -> di
         ON CONFLICT (user_id) DO UPDATE SET seq = feed.seq + EXCLUDED.seq
         RETURNING user_id, epoch, seq
         """,
-        users, [counts[user] for user in users],
+        users,
+        [counts[user] for user in users],
     )
     return {row["user_id"]: Head(row["epoch"], row["seq"]) for row in rows}
 
@@ -39,22 +40,25 @@ async def insert_notices(conn: asyncpg.Connection, notices: Sequence[Notice], no
         )
         SELECT pg_notify('feed', hint) FROM unnest($7::text[]) AS hint
         """,
-        [notice.user_id for notice in notices], [notice.seq for notice in notices], [notice.event_id for notice in notices],
-        [notice.type for notice in notices], [orjson.dumps(notice.payload).decode() for notice in notices], now, [f"{origin}:{chunk}" for chunk in hint_chunks(users)],
+        [notice.user_id for notice in notices],
+        [notice.seq for notice in notices],
+        [notice.event_id for notice in notices],
+        [notice.type for notice in notices],
+        [orjson.dumps(notice.payload).decode() for notice in notices],
+        now,
+        [f"{origin}:{chunk}" for chunk in hint_chunks(users)],
     )
 
 
 def hint_chunks(users: Sequence[str]) -> list[str]:
     """User ids joined into hints that fit a NOTIFY (PostgreSQL refuses 8 000 bytes)."""
     per_chunk = _CHUNK_BYTES_MAX // 37
-    return [",".join(users[start:start + per_chunk]) for start in range(0, len(users), per_chunk)]
+    return [",".join(users[start : start + per_chunk]) for start in range(0, len(users), per_chunk)]
 
 
 async def get_head(db: Database, user_id: UUID) -> tuple[Head, int | None]:
     """A user's head and the oldest number still kept; opens the feed of a user who has none."""
-    row = await db.fetchrow(
-        "SELECT epoch, seq, (SELECT min(n.seq) FROM notice n WHERE n.user_id = $1) AS oldest FROM feed WHERE user_id = $1", user_id
-    )
+    row = await db.fetchrow("SELECT epoch, seq, (SELECT min(n.seq) FROM notice n WHERE n.user_id = $1) AS oldest FROM feed WHERE user_id = $1", user_id)
     if row is None:
         await db.fetch("INSERT INTO feed (user_id, seq) VALUES ($1, 0) ON CONFLICT DO NOTHING", user_id)
         return await get_head(db, user_id)
@@ -68,7 +72,9 @@ async def list_notices(db: Database, user_id: UUID, *, after_seq: int, limit: in
         SELECT n.seq, n.event_id, n.type, n.payload, n.created_at, f.epoch
         FROM notice n JOIN feed f USING (user_id) WHERE n.user_id = $1 AND n.seq > $2 ORDER BY n.seq LIMIT $3
         """,
-        user_id, after_seq, limit,
+        user_id,
+        after_seq,
+        limit,
     )
     return [
         Notice(user_id, row["epoch"], row["seq"], row["event_id"], row["type"], orjson.loads(row["payload"]), int(row["created_at"].timestamp() * 1000))
@@ -93,6 +99,7 @@ async def delete_old_notices(db: Database, *, older_than: timedelta, limit: int)
         """
         DELETE FROM notice WHERE (user_id, seq) IN (SELECT user_id, seq FROM notice WHERE created_at < $1 LIMIT $2) RETURNING 1
         """,
-        db.clock.now() - older_than, limit,
+        db.clock.now() - older_than,
+        limit,
     )
     return len(rows)

@@ -35,7 +35,7 @@ async def compare_heads(deps: Deps) -> None:
     """One query for all connected users: whatever a lost hint would have said."""
     users = deps.hub.users()
     for start in range(0, len(users), _BATCH):
-        deps.hub.push_heads(await store.list_heads(deps.db, users[start:start + _BATCH]))
+        deps.hub.push_heads(await store.list_heads(deps.db, users[start : start + _BATCH]))
 
 
 async def forget_old_notices(deps: Deps) -> None:

@@ -287,7 +287,9 @@ def _packaged_java() -> Path:
 
 
 def write_properties(path: Path, *, data: Path, port: int) -> None:
-    """The whole configuration of a broker for one machine; the two time-outs let a restart after kill -9 take 2 s, not 12."""
+    """The whole configuration of a broker for one machine; the two broker time-outs let a restart after kill -9 take 2 s, not 12.
+
+    One thread of each kind is what one machine needs, and an idle controller need not write a record twice a second."""
     controller_port = free_port()
     path.write_text(
         f"""\
@@ -308,6 +310,10 @@ transaction.state.log.num.partitions=1
 group.initial.rebalance.delay.ms=0
 broker.session.timeout.ms=2000
 broker.heartbeat.interval.ms=500
+num.network.threads=1
+num.io.threads=1
+background.threads=1
+metadata.max.idle.interval.ms=10000
 """
     )
 

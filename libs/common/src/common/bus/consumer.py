@@ -210,7 +210,9 @@ class GroupConsumer:
                     middle = len(batch) // 2
                     return await self._handle(handler, batch[:middle]) and await self._handle(handler, batch[middle:])
                 tries += 1
-                log.warning("consumer.failed", group=self._subscriptions.group, topic=batch[0].record.topic, tries=tries, error=f"{type(error).__name__}: {error}"[:300])
+                log.warning(
+                    "consumer.failed", group=self._subscriptions.group, topic=batch[0].record.topic, tries=tries, error=f"{type(error).__name__}: {error}"[:300]
+                )
                 if tries >= self._limits.tries_max:
                     batch[0].fault = f"{type(error).__name__}: {error}"
                     await self._bury(batch[0], tries)

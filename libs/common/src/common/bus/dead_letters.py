@@ -51,8 +51,19 @@ async def insert_dead_letters(tx: Tx, group: str, letters: Sequence[DeadLetter])
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (group_name, topic, partition, record_offset) DO NOTHING
         """,
         [
-            (group, letter.record.topic, letter.record.partition, letter.record.offset, letter.event_id, letter.record.key,
-             {name: value.decode(errors="replace") for name, value in letter.record.headers}, letter.record.value, letter.cause[:2000], letter.tries, tx.now)
+            (
+                group,
+                letter.record.topic,
+                letter.record.partition,
+                letter.record.offset,
+                letter.event_id,
+                letter.record.key,
+                {name: value.decode(errors="replace") for name, value in letter.record.headers},
+                letter.record.value,
+                letter.cause[:2000],
+                letter.tries,
+                tx.now,
+            )
             for letter in letters
         ],
     )

@@ -65,8 +65,15 @@ class Outgoing:
 def seal(fact: Fact, time: datetime, trace: Trace | None) -> Outgoing:
     """Put a fact in its envelope, under a new event id."""
     return Outgoing(
-        new_id(), fact.topic, fact.key, orjson.dumps(fact.__dict__, default=_plain), fact.subject, fact.sequence, time,
-        trace.correlation_id if trace else None, trace.traceparent if trace else None,
+        new_id(),
+        fact.topic,
+        fact.key,
+        orjson.dumps(fact.__dict__, default=_plain),
+        fact.subject,
+        fact.sequence,
+        time,
+        trace.correlation_id if trace else None,
+        trace.traceparent if trace else None,
     )
 
 
@@ -94,8 +101,11 @@ def open_envelope(topic: str, value: bytes | None, headers: Headers) -> Event[Fa
         raise Undecodable(f"{type(error).__name__}: {str(error)[:300]}") from error
     correlation, traceparent = read.get("ce_correlationid"), read.get("traceparent")
     return Event(
-        event_id, fact, time if time.tzinfo else time.replace(tzinfo=UTC),
-        correlation.decode(errors="replace") if correlation else None, traceparent.decode(errors="replace") if traceparent else None,
+        event_id,
+        fact,
+        time if time.tzinfo else time.replace(tzinfo=UTC),
+        correlation.decode(errors="replace") if correlation else None,
+        traceparent.decode(errors="replace") if traceparent else None,
     )
 
 

@@ -16,7 +16,9 @@ async def insert_heard(tx: Tx, group: str, event_ids: Sequence[UUID]) -> set[UUI
         INSERT INTO inbox (event_id, group_name, heard_at)
         SELECT e, $2, $3 FROM unnest($1::uuid[]) AS e ORDER BY e ON CONFLICT DO NOTHING RETURNING event_id
         """,
-        event_ids, group, tx.now,
+        event_ids,
+        group,
+        tx.now,
     )
     return {row["event_id"] for row in rows}
 
@@ -27,6 +29,7 @@ async def delete_old(db: Database, older_than: timedelta, *, limit: int = 5000) 
         """
         DELETE FROM inbox WHERE (event_id, group_name) IN (SELECT event_id, group_name FROM inbox WHERE heard_at < $1 LIMIT $2) RETURNING 1
         """,
-        db.clock.now() - older_than, limit,
+        db.clock.now() - older_than,
+        limit,
     )
     return len(rows)

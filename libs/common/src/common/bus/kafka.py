@@ -27,10 +27,21 @@ log = structlog.get_logger()
 Answer = TypeVar("Answer")
 
 _REFUSALS = (
-    kafka_errors.MessageSizeTooLargeError, kafka_errors.RecordTooLargeError, kafka_errors.InvalidTopicError, kafka_errors.TopicAuthorizationFailedError,
-    kafka_errors.RecordListTooLargeError, kafka_errors.UnsupportedForMessageFormatError, kafka_errors.PolicyViolationError,
+    kafka_errors.MessageSizeTooLargeError,
+    kafka_errors.RecordTooLargeError,
+    kafka_errors.InvalidTopicError,
+    kafka_errors.TopicAuthorizationFailedError,
+    kafka_errors.RecordListTooLargeError,
+    kafka_errors.UnsupportedForMessageFormatError,
+    kafka_errors.PolicyViolationError,
 )
-_REBUILDS = (kafka_errors.OutOfOrderSequenceNumber, kafka_errors.ProducerFenced, kafka_errors.InvalidProducerEpoch, kafka_errors.UnknownProducerId, kafka_errors.InvalidProducerIdMapping)
+_REBUILDS = (
+    kafka_errors.OutOfOrderSequenceNumber,
+    kafka_errors.ProducerFenced,
+    kafka_errors.InvalidProducerEpoch,
+    kafka_errors.UnknownProducerId,
+    kafka_errors.InvalidProducerIdMapping,
+)
 _TOPIC_EXISTS = 36
 _START_SECONDS = 10.0
 _STOP_SECONDS = 2.0
@@ -60,16 +71,31 @@ class KafkaOptions:
     def producer(self) -> dict[str, Any]:
         """Every option of the producer whose default would lose or slow records."""
         return {
-            "bootstrap_servers": self.servers, "client_id": self.client_id, "enable_idempotence": True, "acks": "all", "linger_ms": 0,
-            "max_batch_size": self.batch_bytes_max, "compression_type": self.compression, "request_timeout_ms": self.request_timeout_ms, "retry_backoff_ms": self.retry_backoff_ms,
+            "bootstrap_servers": self.servers,
+            "client_id": self.client_id,
+            "enable_idempotence": True,
+            "acks": "all",
+            "linger_ms": 0,
+            "max_batch_size": self.batch_bytes_max,
+            "compression_type": self.compression,
+            "request_timeout_ms": self.request_timeout_ms,
+            "retry_backoff_ms": self.retry_backoff_ms,
         }
 
     def consumer(self) -> dict[str, Any]:
         """Every option of a consumer whose default would lose or slow records."""
         return {
-            "bootstrap_servers": self.servers, "client_id": self.client_id, "enable_auto_commit": False, "auto_offset_reset": "earliest", "isolation_level": "read_committed",
-            "fetch_max_wait_ms": self.fetch_max_wait_ms, "request_timeout_ms": self.request_timeout_ms, "retry_backoff_ms": self.retry_backoff_ms,
-            "session_timeout_ms": self.session_timeout_ms, "heartbeat_interval_ms": self.heartbeat_interval_ms, "rebalance_timeout_ms": self.rebalance_timeout_ms,
+            "bootstrap_servers": self.servers,
+            "client_id": self.client_id,
+            "enable_auto_commit": False,
+            "auto_offset_reset": "earliest",
+            "isolation_level": "read_committed",
+            "fetch_max_wait_ms": self.fetch_max_wait_ms,
+            "request_timeout_ms": self.request_timeout_ms,
+            "retry_backoff_ms": self.retry_backoff_ms,
+            "session_timeout_ms": self.session_timeout_ms,
+            "heartbeat_interval_ms": self.heartbeat_interval_ms,
+            "rebalance_timeout_ms": self.rebalance_timeout_ms,
         }
 
 
@@ -130,7 +156,9 @@ class KafkaBus:
                 for fact in facts:
                     record = seal(fact, now, None)
                     if producer.client.cluster.partitions_for_topic(record.topic) is not None or await self._known(producer, record.topic):
-                        sent = await producer.send(record.topic, record.value, key=record.key.encode(), headers=record.headers(), partition=_partition_of(producer, record))
+                        sent = await producer.send(
+                            record.topic, record.value, key=record.key.encode(), headers=record.headers(), partition=_partition_of(producer, record)
+                        )
                         sent.add_done_callback(_retrieve)
         except (TimeoutError, kafka_errors.KafkaError, OSError):
             return
@@ -263,7 +291,8 @@ class _KafkaReader:
             raise BusUnavailable(f"{type(error).__name__}: {error}") from error
         records = [
             Record(message.topic, message.partition, message.offset, message.offset, message.key, message.value, message.headers)
-            for messages in found.values() for message in messages
+            for messages in found.values()
+            for message in messages
         ]
         self._adapt(len(records))
         return records
@@ -314,10 +343,7 @@ async def apply_topics(options: KafkaOptions, facts: Sequence[type[Fact]], *, pa
     admin = AIOKafkaAdminClient(bootstrap_servers=options.servers, request_timeout_ms=options.request_timeout_ms)
     try:
         await _bounded(admin.start(), _START_SECONDS)
-        wanted = [
-            NewTopic(fact.topic, partitions, replication, topic_configs={"retention.ms": str(fact.retention_hours * 3600 * 1000)})
-            for fact in facts
-        ]
+        wanted = [NewTopic(fact.topic, partitions, replication, topic_configs={"retention.ms": str(fact.retention_hours * 3600 * 1000)}) for fact in facts]
         answer = await _bounded(admin.create_topics(wanted, timeout_ms=8000), _START_SECONDS)
     finally:
         with contextlib.suppress(BusUnavailable):

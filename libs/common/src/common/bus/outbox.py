@@ -18,7 +18,9 @@ async def claim_rows(db: Database, limit: int, lease: timedelta) -> list[Outgoin
         )
         RETURNING position, event_id, topic, key, headers, payload, created_at
         """,
-        now, now + lease, limit,
+        now,
+        now + lease,
+        limit,
     )
     return sorted((unstore(row) for row in rows), key=lambda row: row.position)
 
@@ -40,7 +42,9 @@ async def park_rows(db: Database, parked: Sequence[tuple[int, str]]) -> None:
         UPDATE outbox SET parked_at = $3, error = p.error
         FROM unnest($1::bigint[], $2::text[]) AS p (position, error) WHERE outbox.position = p.position
         """,
-        [position for position, _ in parked], [error for _, error in parked], db.clock.now(),
+        [position for position, _ in parked],
+        [error for _, error in parked],
+        db.clock.now(),
     )
 
 

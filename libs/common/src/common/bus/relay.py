@@ -27,7 +27,15 @@ class Relay:
     """
 
     def __init__(
-        self, db: Database, bus: Bus, *, lease_seconds: float = 5, sweep_seconds: float = 1, batch_max: int = 500, in_flight_max: int = 20_000, delete_every_seconds: float = 0.2
+        self,
+        db: Database,
+        bus: Bus,
+        *,
+        lease_seconds: float = 5,
+        sweep_seconds: float = 1,
+        batch_max: int = 500,
+        in_flight_max: int = 20_000,
+        delete_every_seconds: float = 0.2,
     ) -> None:
         self._db = db
         self._bus = bus

@@ -8,6 +8,19 @@ from common.events.users import UserRegistered
 from common.events.works import WorkCreated
 
 __all__ = [
-    "BY_TOPIC", "FACTS", "CreditsChanged", "Event", "Fact", "Item", "TaskCancelled", "TaskCompleted", "TaskCreated", "TaskEnded",
-    "TaskFailed", "TaskProgressed", "UserRegistered", "WorkCreated", "groups_of",
+    "BY_TOPIC",
+    "FACTS",
+    "CreditsChanged",
+    "Event",
+    "Fact",
+    "Item",
+    "TaskCancelled",
+    "TaskCompleted",
+    "TaskCreated",
+    "TaskEnded",
+    "TaskFailed",
+    "TaskProgressed",
+    "UserRegistered",
+    "WorkCreated",
+    "groups_of",
 ]

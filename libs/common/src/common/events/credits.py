@@ -15,7 +15,13 @@ class CreditsChanged(Fact):
     owner: ClassVar[Service] = "billing"
     broadcast: ClassVar[tuple[Service, ...]] = ("notify",)
     example: ClassVar[dict[str, Any]] = {
-        "sequence": 2, "user_id": "0198c3a0-0000-7000-8000-000000000002", "asset": "credit", "kind": "held", "amount": 4, "available": 6, "held": 4,
+        "sequence": 2,
+        "user_id": "0198c3a0-0000-7000-8000-000000000002",
+        "asset": "credit",
+        "kind": "held",
+        "amount": 4,
+        "available": 6,
+        "held": 4,
         "task_id": "0198c3a0-0000-7000-8000-000000000001",
     }
 

@@ -50,7 +50,17 @@ class TaskCreated(TaskFact):
     topic: ClassVar[str] = "task.created"
     groups: ClassVar[tuple[Service, ...]] = ("works",)
     broadcast: ClassVar[tuple[Service, ...]] = ("generation",)
-    example: ClassVar[dict[str, Any]] = {"sequence": 1, "task_id": _TASK, "user_id": _USER, "kind": "travel", "asked": 4, "price": 4, "scene": "beach-sunset", "title": "", "work_id": _TASK}
+    example: ClassVar[dict[str, Any]] = {
+        "sequence": 1,
+        "task_id": _TASK,
+        "user_id": _USER,
+        "kind": "travel",
+        "asked": 4,
+        "price": 4,
+        "scene": "beach-sunset",
+        "title": "",
+        "work_id": _TASK,
+    }
 
     asked: int = Field(ge=1, le=50, description="items asked for")
     price: int = Field(ge=0, description="credits or points held in all")
@@ -67,7 +77,17 @@ class TaskProgressed(TaskFact):
     audience: ClassVar[Literal["internal", "partner"]] = "internal"
     outboxed: ClassVar[bool] = False
     retention_hours: ClassVar[int] = 1
-    example: ClassVar[dict[str, Any]] = {"sequence": 2, "task_id": _TASK, "user_id": _USER, "kind": "travel", "claim_no": 1, "n": 3, "progress": 40, "stage": "running", "message": "grading"}
+    example: ClassVar[dict[str, Any]] = {
+        "sequence": 2,
+        "task_id": _TASK,
+        "user_id": _USER,
+        "kind": "travel",
+        "claim_no": 1,
+        "n": 3,
+        "progress": 40,
+        "stage": "running",
+        "message": "grading",
+    }
 
     claim_no: int
     n: int
@@ -94,9 +114,21 @@ class TaskCompleted(TaskEnded):
 
     topic: ClassVar[str] = "task.completed"
     example: ClassVar[dict[str, Any]] = {
-        "sequence": 3, "task_id": _TASK, "user_id": _USER, "kind": "travel", "title": "", "scene": "beach-sunset", "work_id": _TASK, "asked": 1, "delivered": 1,
+        "sequence": 3,
+        "task_id": _TASK,
+        "user_id": _USER,
+        "kind": "travel",
+        "title": "",
+        "scene": "beach-sunset",
+        "work_id": _TASK,
+        "asked": 1,
+        "delivered": 1,
         "items": [{"index": 0, "key": "results/ab/cd.webp", "sha256": "cd", "size_bytes": 1, "content_type": "image/webp", "width": 8, "height": 8}],
-        "description": "a warm evening", "engine": "local", "seed": 7, "tags": ["warm"], "lyrics": "",
+        "description": "a warm evening",
+        "engine": "local",
+        "seed": 7,
+        "tags": ["warm"],
+        "lyrics": "",
     }
 
     description: str = ""
@@ -110,7 +142,17 @@ class TaskFailed(TaskEnded):
     """Nothing arrived and nothing will."""
 
     topic: ClassVar[str] = "task.failed"
-    example: ClassVar[dict[str, Any]] = {"sequence": 3, "task_id": _TASK, "user_id": _USER, "kind": "song", "work_id": _TASK, "asked": 1, "delivered": 0, "reason": "timeout", "message": "the deadline passed"}
+    example: ClassVar[dict[str, Any]] = {
+        "sequence": 3,
+        "task_id": _TASK,
+        "user_id": _USER,
+        "kind": "song",
+        "work_id": _TASK,
+        "asked": 1,
+        "delivered": 0,
+        "reason": "timeout",
+        "message": "the deadline passed",
+    }
 
     reason: FailureReason
     message: str
@@ -120,6 +162,15 @@ class TaskCancelled(TaskEnded):
     """The owner gave it up; what had arrived before is kept."""
 
     topic: ClassVar[str] = "task.cancelled"
-    example: ClassVar[dict[str, Any]] = {"sequence": 3, "task_id": _TASK, "user_id": _USER, "kind": "fitting", "work_id": _TASK, "asked": 2, "delivered": 0, "by": "owner"}
+    example: ClassVar[dict[str, Any]] = {
+        "sequence": 3,
+        "task_id": _TASK,
+        "user_id": _USER,
+        "kind": "fitting",
+        "work_id": _TASK,
+        "asked": 2,
+        "delivered": 0,
+        "by": "owner",
+    }
 
     by: Literal["owner", "admin"]

@@ -13,8 +13,13 @@ class WorkCreated(Fact):
     owner: ClassVar[Service] = "works"
     groups: ClassVar[tuple[Service, ...]] = ("notify",)
     example: ClassVar[dict[str, Any]] = {
-        "sequence": 2, "work_id": "0198c3a0-0000-7000-8000-000000000001", "user_id": "0198c3a0-0000-7000-8000-000000000002", "kind": "travel", "public": False,
-        "task_id": "0198c3a0-0000-7000-8000-000000000001", "title": "",
+        "sequence": 2,
+        "work_id": "0198c3a0-0000-7000-8000-000000000001",
+        "user_id": "0198c3a0-0000-7000-8000-000000000002",
+        "kind": "travel",
+        "public": False,
+        "task_id": "0198c3a0-0000-7000-8000-000000000001",
+        "title": "",
     }
 
     work_id: UUID

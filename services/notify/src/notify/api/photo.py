@@ -145,7 +145,9 @@ async def _welcome(deps: Deps, connection: Connection, resume: Resume | None) ->
     recovered = resume is not None and resumable(head, oldest, epoch=resume.epoch, seq=resume.seq)
     connection.sent = resume.seq if resume is not None and recovered else head.seq
     connection.welcome(
-        frames.render_auth_success("authenticated", session=new_id(), epoch=head.epoch, seq=head.seq, recovered=recovered or resume is None, missed=head.seq - connection.sent)
+        frames.render_auth_success(
+            "authenticated", session=new_id(), epoch=head.epoch, seq=head.seq, recovered=recovered or resume is None, missed=head.seq - connection.sent
+        )
     )
 
 

@@ -37,15 +37,29 @@ def render_notice(notice: Notice, sign: SignUrl) -> bytes:
 def render_progress(fact: TaskProgressed, at_ms: int) -> bytes:
     """A volatile frame: may be merged and lost."""
     return orjson.dumps(
-        {"type": "task_progress", "task_id": str(fact.task_id), "progress": fact.progress, "message": fact.message, "stage": fact.stage, "timestamp": at_ms, "volatile": True}
+        {
+            "type": "task_progress",
+            "task_id": str(fact.task_id),
+            "progress": fact.progress,
+            "message": fact.message,
+            "stage": fact.stage,
+            "timestamp": at_ms,
+            "volatile": True,
+        }
     )
 
 
 def render_credits(fact: CreditsChanged, at_ms: int) -> bytes:
     """A volatile frame: the balance is always one call away."""
     frame: dict[str, Any] = {
-        "type": "credits_changed", "asset": fact.asset, "kind": fact.kind, "amount": fact.amount, "available": fact.available, "held": fact.held,
-        "timestamp": at_ms, "volatile": True,
+        "type": "credits_changed",
+        "asset": fact.asset,
+        "kind": fact.kind,
+        "amount": fact.amount,
+        "available": fact.available,
+        "held": fact.held,
+        "timestamp": at_ms,
+        "volatile": True,
     }
     if fact.task_id is not None:
         frame["task_id"] = str(fact.task_id)
@@ -83,8 +97,12 @@ def _song(payload: Mapping[str, Any], sign: SignUrl) -> dict[str, Any]:
     first = items[0] if items else {}
     cover = first.get("cover_key")
     return {
-        "audioUrl": urls[0] if urls else None, "audioUrls": urls, "imageUrl": sign(cover) if cover else None, "title": payload["title"],
-        "lyrics": payload.get("lyrics", ""), "duration": first.get("duration_seconds"),
+        "audioUrl": urls[0] if urls else None,
+        "audioUrls": urls,
+        "imageUrl": sign(cover) if cover else None,
+        "title": payload["title"],
+        "lyrics": payload.get("lyrics", ""),
+        "duration": first.get("duration_seconds"),
     }
 
 
