@@ -74,7 +74,7 @@ def test_the_demo_leaves_photo_pictures_sheet_and_song(ran: tuple[subprocess.Com
 def test_the_demos_photo_is_always_the_same_and_fits_an_upload(photo: bytes) -> None:
     assert draw_photo() == photo
     with Image.open(io.BytesIO(photo)) as image:
-        assert (image.format, image.size) == ("JPEG", (1536, 1024))
+        assert (image.format, image.size) == ("JPEG", (1344, 896))
     assert len(photo) < 1024 * 1024
 
 

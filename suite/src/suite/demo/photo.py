@@ -14,7 +14,7 @@ from PIL import Image
 
 Plane: TypeAlias = NDArray[Any]
 
-WIDTH, HEIGHT = 1536, 1024
+WIDTH, HEIGHT = 1344, 896
 HORIZON = 0.56
 SUN = (0.605, 0.315)
 SEED = 20

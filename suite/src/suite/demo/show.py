@@ -16,6 +16,7 @@ from rich.table import Table
 
 from suite.console import err, out
 from suite.demo.keepsakes import Keepsakes
+from suite.demo.photo import draw_photo
 from suite.demo.story import PICTURES, Story, live
 from suite.home import Home, State
 from suite.operator import Operator
@@ -32,11 +33,13 @@ async def show(home: Home, folder: Path) -> None:
     assert current is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, current.cancel)
     keepsakes = Keepsakes(folder)
+    drawing = asyncio.create_task(asyncio.to_thread(draw_photo), name="photo drawn")  # while the suite starts
     async with _some_suite(home) as state:
+        photo = await drawing
         with _bars() as bars:
             rows = {"pictures": bars.add_task(f"{PICTURES} pictures", total=100, now="queued"), "song": bars.add_task("song", total=100, now="queued")}
             story = await live(
-                Operator(home, state), state.url, keepsakes,
+                Operator(home, state), state.url, photo, keepsakes,
                 say=lambda words: bars.console.print(escape(words)),
                 on_progress=lambda name, percent, now: bars.update(rows[name], completed=percent, now=now),
             )  # fmt: skip

@@ -11,7 +11,6 @@ from typing import Any
 from suite.demo.checks import Check, check_audit, check_books, check_frames, check_hash, check_pictures, check_song, failed
 from suite.demo.keepsakes import Keepsakes
 from suite.demo.listener import Frame, Listener, listening
-from suite.demo.photo import draw_photo
 from suite.demo.visitor import Money, Visitor
 from suite.home import SuiteError
 from suite.operator import Operator
@@ -43,10 +42,9 @@ class Story:
     song_title: str = ""
 
 
-async def live(operator: Operator, url: str, keepsakes: Keepsakes, *, say: Say, on_progress: OnProgress) -> Story:
+async def live(operator: Operator, url: str, photo: bytes, keepsakes: Keepsakes, *, say: Say, on_progress: OnProgress) -> Story:
     """Sign up, upload, order, watch, download, check. Raises SuiteError when something is refused or fails."""
     story = Story()
-    photo = await asyncio.to_thread(draw_photo)
     say(f"A photo is drawn: {keepsakes.keep('input-photo.jpg', photo)}")
     facts_before = await operator.facts_told()
     async with Visitor(url) as visitor:
