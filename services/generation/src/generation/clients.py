@@ -64,10 +64,12 @@ class Billing:
         self._client = client
         self._call_seconds = call_seconds
 
-    async def place_holds(self, asks: Sequence[HoldAsk]) -> dict[UUID, Held | NotHeld]:
-        """Hold credits for tasks, or renew what is held. Safe to repeat. Raises Unavailable."""
+    async def place_holds(self, asks: Sequence[HoldAsk]) -> list[Held | NotHeld]:
+        """Hold credits for tasks, or renew what is held; one outcome per ask, in their order. Safe to repeat. Raises Unavailable."""
         answer = await self._client.post("/internal/holds", HoldAsks(holds=list(asks)), HoldOutcomes, deadline_seconds=self._call_seconds, repeatable=True)
-        return {outcome.task_id: outcome for outcome in answer.outcomes}
+        if [outcome.task_id for outcome in answer.outcomes] != [ask.task_id for ask in asks]:
+            raise Internal("billing answered other holds than were asked for")
+        return answer.outcomes
 
 
 class WorkIds(BaseModel):

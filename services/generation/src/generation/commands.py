@@ -95,13 +95,12 @@ async def finish_tasks(tx: Tx, asks: Sequence[Finish]) -> list[Finished | Stale]
     in_order = sorted(latest.values(), key=lambda ask: ask.claim.task_id.int)
     ends = [_end_row(ask) for ask in in_order]
     versions = await tasks.finish_tasks(tx.conn, ends, [row for ask in in_order for row in ask.unsaved], now=tx.now)
-    ended: dict[UUID, tuple[Finish, Finished]] = {}
-    for ask, end in zip(in_order, ends, strict=True):
-        version = versions.get(end.task_id)
-        if version is not None:
-            tx.emit(_ended(ask, end, version), trace=ask.claim.trace)
-            ended[end.task_id] = ask, Finished(end.state, version)
-    return await _truths(tx, asks, ended)
+    ended: dict[int, Finished] = {}
+    for place, version in versions.items():
+        ask, end = in_order[place], ends[place]
+        tx.emit(_ended(ask, end, version), trace=ask.claim.trace)
+        ended[id(ask)] = Finished(end.state, version)
+    return [ended[id(ask)] for ask in asks] if len(ended) == len(asks) else await _truths(tx, asks, ended)
 
 
 def _end_row(ask: Finish) -> EndRow:
@@ -110,15 +109,10 @@ def _end_row(ask: Finish) -> EndRow:
     return EndRow(ask.claim.task_id, ask.claim.claim_no, "completed" if delivered else "failed", delivered, outcome)
 
 
-async def _truths(tx: Tx, asks: Sequence[Finish], ended: Mapping[UUID, tuple[Finish, Finished]]) -> list[Finished | Stale]:
+async def _truths(tx: Tx, asks: Sequence[Finish], ended: Mapping[int, Finished]) -> list[Finished | Stale]:
     """What became of each ask; those that ended nothing are told how the task really stands."""
-    found = [ended.get(ask.claim.task_id) for ask in asks]
-    lost = {ask.claim.task_id for ask, one in zip(asks, found, strict=True) if one is None or one[0].claim.claim_no != ask.claim.claim_no}
-    there = await tasks.list_known(tx.conn, lost) if lost else {}
-    return [
-        one[1] if one is not None and ask.claim.task_id not in lost else _truth(ask, there[ask.claim.task_id].task)
-        for ask, one in zip(asks, found, strict=True)
-    ]
+    there = await tasks.list_known(tx.conn, {ask.claim.task_id for ask in asks if id(ask) not in ended})
+    return [ended.get(id(ask)) or _truth(ask, there[ask.claim.task_id].task) for ask in asks]
 
 
 def _truth(ask: Finish, task: Task) -> Finished | Stale:

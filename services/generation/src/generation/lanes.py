@@ -40,17 +40,18 @@ class Creator:
         for ask in asks:
             firsts.setdefault(ask.task_id, ask)
         known = await self._known([ask for ask in firsts.values() if ask.keyed])
-        fresh = [ask for ask in firsts.values() if ask.task_id not in known]
+        fresh = [ask for ask in firsts.values() if not known or ask.task_id not in known]
         made: dict[UUID, Task] = {}
         refused = await self._over_cap(fresh)
         try:
-            await self._hold_and_write([ask for ask in fresh if ask.task_id not in refused], made, refused)
+            await self._hold_and_write([ask for ask in fresh if not refused or ask.task_id not in refused], made, refused)
         except ServiceError as error:
             if not known:
                 raise
             refused |= {ask.task_id: error for ask in fresh if ask.task_id not in refused}
         # A twin may have finished meanwhile, here or elsewhere: its hold is resolved, and its task is the answer.
-        known |= await self._known([ask for ask in fresh if ask.task_id not in made])
+        if len(made) < len(fresh):
+            known |= await self._known([ask for ask in fresh if ask.task_id not in made])
         return [_answer(ask, first=firsts[ask.task_id], made=made, known=known, refused=refused) for ask in asks]
 
     async def _known(self, asks: Sequence[Create]) -> dict[UUID, Known]:
@@ -98,12 +99,11 @@ class Creator:
             for ask in asks
         ])  # fmt: skip
         placed: list[Placed] = []
-        for ask in asks:
-            outcome = outcomes.get(ask.task_id)
+        for ask, outcome in zip(asks, outcomes, strict=True):
             if isinstance(outcome, Held):
                 placed.append(Placed(ask=ask, price=outcome.amount, limits=limits[ask.kind]))
             else:
-                refused[ask.task_id] = outcome.refusal() if outcome is not None else Unavailable("billing did not answer for this task")
+                refused[ask.task_id] = outcome.refusal()
         return placed
 
     async def _write(self, placed: Sequence[Placed], made: dict[UUID, Task], *, until: float) -> bool:
@@ -125,9 +125,10 @@ class Creator:
         new = {task.task_id: task for task in written if task is not None}
         made |= new
         self._workers.created(list(new))
-        seated = {claim.task_id for claim in claims}
-        for songs in {task.kind == "song" for task_id, task in new.items() if task_id not in seated}:
-            self._workers.wake(songs=songs)
+        if len(claims) < len(new):
+            seated = {claim.task_id for claim in claims}
+            for songs in {task.kind == "song" for task_id, task in new.items() if task_id not in seated}:
+                self._workers.wake(songs=songs)
         return True
 
 

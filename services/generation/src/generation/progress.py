@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from uuid import UUID
 
 from common.bus import Bus
@@ -35,6 +35,7 @@ class Progress:
         self._monotonic = monotonic
         self._courses: dict[UUID, _Course] = {}
         self._untold: dict[UUID, tuple[_Course, str]] = {}
+        self._once: list[Fact] = []
         self._bell = Bell()
 
     def report(self, claim: Claim, percent: int, message: str) -> None:
@@ -47,6 +48,12 @@ class Progress:
         if len(self._untold) < PENDING_MAX:
             self._untold[claim.task_id] = (course, message)
             self._bell.ring()
+
+    def report_once(self, claims: Sequence[Claim], percent: int, message: str) -> None:
+        """These claims got so far, and will be over before there is more to say."""
+        room = PENDING_MAX - len(self._once)
+        self._once.extend(_fact(claim, 1, percent, message) for claim in claims[: max(room, 0)])
+        self._bell.ring()
 
     def forget(self, claim: Claim) -> None:
         """The claim is over; only if nothing was told of it yet, its last step still will be."""
@@ -72,18 +79,17 @@ class Progress:
     async def _tell(self) -> None:
         now = self._monotonic()
         due = [task_id for task_id, (course, _) in self._untold.items() if now - course.told_at >= self._every_seconds]
-        facts: list[Fact] = []
+        facts, self._once = self._once, []
         for task_id in due:
             course, message = self._untold.pop(task_id)
             course.told_at = now
-            facts.append(_fact(course, message))
+            facts.append(_fact(course.claim, course.n, course.percent, message))
         if facts:
             await self._bus.tell(facts)
 
 
-def _fact(course: _Course, message: str) -> TaskProgressed:
-    claim = course.claim
+def _fact(claim: Claim, n: int, percent: int, message: str) -> TaskProgressed:
     return TaskProgressed(
-        sequence=claim.version, task_id=claim.task_id, user_id=claim.user_id, kind=claim.kind, claim_no=claim.claim_no, n=course.n, progress=course.percent,
+        sequence=claim.version, task_id=claim.task_id, user_id=claim.user_id, kind=claim.kind, claim_no=claim.claim_no, n=n, progress=percent,
         stage="running", message=message,
     )  # fmt: skip

@@ -1,4 +1,7 @@
-"""What the commands are asked and what they answer; also the rows between them and the store."""
+"""What the commands are asked and what they answer; also the rows between them and the store.
+
+Those made for every task are not frozen, because a frozen dataclass costs three times as much to make; nobody changes them all the same.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +14,7 @@ from common.trace import Trace
 from generation.domain.task import AttemptState, Brief, Failure, Limits, Outcome, State, Task, seed_of
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Create:
     """One ask for pictures or a song. `keyed`: its id follows from an idempotency key, so it may be known already."""
 
@@ -29,7 +32,7 @@ class Create:
     trace: Trace | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Created:
     """The task as it was created. `replayed`: by an earlier request with the same key."""
 
@@ -37,7 +40,7 @@ class Created:
     replayed: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Placed:
     """An ask whose credits are held, and how long its task may take."""
 
@@ -54,7 +57,7 @@ class Known:
     body_hash: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Claim:
     """What a worker is given: enough to make the items and to tell how it ended."""
 
@@ -79,7 +82,7 @@ class Claim:
         return seed_of(self.task_id)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ItemRow:
     """What became of one item: delivered when `item` is there, else failed for good for the reason in `failure`."""
 
@@ -109,7 +112,7 @@ class Arrival:
     attempt: AttemptEnd | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Finish:
     """A worker's end of its claim. `unsaved` are items that arrive with it, `items` all that the task delivered."""
 
@@ -120,7 +123,7 @@ class Finish:
     unsaved: Sequence[ItemRow] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Finished:
     """How a task ended."""
 
@@ -128,7 +131,7 @@ class Finished:
     version: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class EndRow:
     """How one running task ends, as saved."""
 

@@ -151,23 +151,23 @@ async def give_back(conn: Connection, task_id: UUID, claim_no: int, due_at: date
     return found is not None
 
 
-async def finish_tasks(conn: Connection, ends: Sequence[EndRow], items: Sequence[ItemRow], *, now: datetime) -> dict[UUID, int]:
-    """End running tasks that their claim still has, save what arrived with the end and close their open attempts; answers the new versions.
+async def finish_tasks(conn: Connection, ends: Sequence[EndRow], items: Sequence[ItemRow], *, now: datetime) -> dict[int, int]:
+    """End running tasks that their claim still has, save what arrived with the end and close their open attempts.
 
-    Rows are locked in the order of their ids before anything is changed. Attempts that are `unknown` stay so.
+    Answers the new versions by place in `ends`. Rows are locked in the order of their ids before anything is changed. Attempts that are `unknown` stay so.
     """
     rows = await conn.fetch(
         f"""
         WITH asked AS MATERIALIZED (
             SELECT * FROM ROWS FROM (
                 unnest($2::uuid[], $3::text::integer[], $4::text::text[], $5::text::smallint[]), jsonb_array_elements($6::jsonb)
-            ) AS a (task_id, claim_no, state, delivered, outcome)
+            ) WITH ORDINALITY AS a (task_id, claim_no, state, delivered, outcome, place)
         ), mine AS MATERIALIZED (
             SELECT task_id FROM task WHERE task_id = ANY($2::uuid[]) AND state = 'running' ORDER BY task_id FOR UPDATE
         ), ended AS (
             UPDATE task SET state = asked.state, version = version + 1, ended_at = $1, delivered = asked.delivered, outcome = asked.outcome
             FROM mine JOIN asked USING (task_id) WHERE task.task_id = mine.task_id AND task.state = 'running' AND task.claim_no = asked.claim_no
-            RETURNING task.task_id, task.version, task.state, task.kind, asked.outcome ->> 'reason' AS reason
+            RETURNING task.task_id, task.version, task.state, task.kind, asked.outcome ->> 'reason' AS reason, asked.place
         ), remembered AS (
             INSERT INTO history (task_id, version, at, from_state, to_state, reason)
             SELECT task_id, version, $1, 'running', state, reason FROM ended
@@ -178,12 +178,12 @@ async def finish_tasks(conn: Connection, ends: Sequence[EndRow], items: Sequence
         ), counted AS (
             INSERT INTO tally (kind, state, amount) SELECT kind, state, count(*) FROM ended GROUP BY kind, state
         )
-        SELECT task_id, version FROM ended
+        SELECT place, version FROM ended
         """,
         now, [end.task_id for end in ends], numbers([end.claim_no for end in ends]), words([end.state for end in ends]),
         numbers([end.delivered for end in ends]), [pack_outcome(end.outcome) for end in ends], *item_columns(items),
     )  # fmt: skip
-    return {row[0]: row[1] for row in rows}
+    return {row[0] - 1: row[1] for row in rows}
 
 
 async def lock_tasks(conn: Connection, task_ids: Collection[UUID]) -> dict[UUID, Task]:

@@ -101,8 +101,8 @@ class BatchWorker:
         studio = self._studio
         ends: list[Finish] = []
         others: list[Claim] = []
+        studio.progress.report_once(claims, STARTED_PERCENT, "started")
         for claim in claims:
-            studio.progress.report(claim, STARTED_PERCENT, "started")
             end = await self._end_of(claim) if claim.claim_no == 1 else None
             if end is not None:
                 ends.append(end)
@@ -116,7 +116,7 @@ class BatchWorker:
         except Exception as fault:
             # Their leases run out, and then each goes its own way, so that one that cannot be finished does not hold up the rest.
             log.error("batch.faulted", tasks=len(claims), exc_info=fault)
-        for claim in claims:
+        for claim in others:
             studio.progress.forget(claim)
 
     async def _end_of(self, claim: Claim) -> Finish | None:
