@@ -79,9 +79,7 @@ def _born_claim(task: Task) -> Claim:
     )  # fmt: skip
 
 
-async def claim_tasks(
-    conn: Connection, *, songs: bool, now: datetime, lease: timedelta, limit: int, provider: str | None = None
-) -> list[Claim]:
+async def claim_tasks(conn: Connection, *, songs: bool, now: datetime, lease: timedelta, limit: int, provider: str | None = None) -> list[Claim]:
     """Take the oldest tasks that nobody has. One statement, no fact: progress tells that a task began.
 
     Safe twice: whoever lost the answer lets the leases run out. With a provider, the first attempt of a fresh task is journaled as well.

@@ -38,9 +38,7 @@ async def save_attempts(conn: Connection, ends: Sequence[tuple[UUID, AttemptEnd]
 
 async def list_attempts(conn: Connection, task_ids: Collection[UUID]) -> dict[UUID, list[Attempt]]:
     """The journal of each of these tasks, in order."""
-    rows = await conn.fetch(
-        f"SELECT task_id, {', '.join(_COLUMNS)} FROM attempt WHERE task_id = ANY($1::uuid[]) ORDER BY task_id, attempt_no", list(task_ids)
-    )
+    rows = await conn.fetch(f"SELECT task_id, {', '.join(_COLUMNS)} FROM attempt WHERE task_id = ANY($1::uuid[]) ORDER BY task_id, attempt_no", list(task_ids))
     found: dict[UUID, list[Attempt]] = {task_id: [] for task_id in task_ids}
     for row in rows:
         task_id, *columns = row

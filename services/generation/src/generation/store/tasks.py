@@ -46,9 +46,7 @@ async def insert_tasks(conn: Connection, tasks: Sequence[Task], body_hashes: Seq
     return {row[0] for row in rows}
 
 
-async def insert_claimed_tasks(
-    conn: Connection, tasks: Sequence[Task], body_hashes: Sequence[bytes], *, lease: timedelta, provider: str
-) -> set[UUID]:
+async def insert_claimed_tasks(conn: Connection, tasks: Sequence[Task], body_hashes: Sequence[bytes], *, lease: timedelta, provider: str) -> set[UUID]:
     """Write such tasks that a worker of this process has from the start, and the journal of their first attempt; answers the ids that are new."""
     rows = await conn.fetch(
         f"""
