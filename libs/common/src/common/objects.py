@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from types import TracebackType
@@ -39,6 +40,7 @@ _TYPES: Mapping[str, str] = {
 }  # fmt: skip
 _OTHER_TYPE = "application/octet-stream"
 _LINK_PATH = "/files/"
+_KNOWN_LINK_LENGTH_MAX = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +185,8 @@ class UrlSigner:
     def __init__(self, secret: str | bytes, base_url: str) -> None:
         self._secret = secret.encode() if isinstance(secret, str) else secret
         self._base = base_url.rstrip("/")
+        # The same link comes again with every task made of one photo.
+        self._read_known = lru_cache(maxsize=4096)(self._read)
 
     @classmethod
     def of_settings(cls, shared: SharedSettings) -> "UrlSigner":
@@ -208,6 +212,14 @@ class UrlSigner:
 
         Without a time its age does not matter. The host may be any: nothing is fetched from it.
         """
+        found = self._read_known(url) if len(url) <= _KNOWN_LINK_LENGTH_MAX else self._read(url)
+        if found is None:
+            return None
+        key, expires = found
+        return key if good_at is None or expires >= good_at.timestamp() else None
+
+    def _read(self, url: str) -> tuple[str, int] | None:
+        """What a link of ours says, which never changes: its key and when it ends."""
         try:
             parts = urlsplit(url)
             query = dict(parse_qsl(parts.query, max_num_fields=8))
@@ -216,7 +228,7 @@ class UrlSigner:
         _, found, tail = parts.path.partition(_LINK_PATH)
         key = unquote(tail)
         expires = self._genuine(key, query.get("exp"), query.get("sig")) if found else None
-        return key if expires is not None and (good_at is None or expires >= good_at.timestamp()) else None
+        return None if expires is None else (key, expires)
 
     def _genuine(self, key: str, expires: str | None, signature: str | None) -> int | None:
         if not expires or not signature or not expires.isascii() or not expires.isdigit() or len(expires) > 12 or not is_key(key):

@@ -27,7 +27,7 @@ from common.errors import (
     Unavailable,
     UnsupportedMediaType,
 )
-from common.log import enabled, get_logger
+from common.log import enabled, get_logger, say_quickly
 from common.metrics import Metrics
 from common.trace import Trace, current_trace
 from common.web.body import check_json_type, check_text, parse_body, parse_query, read_body
@@ -341,6 +341,8 @@ def _log_line(http: web.BaseRequest, route: str, status: int, seconds: float, re
         log.error("http.failed", **fields, exc_info=fault)
     elif status >= 500:
         log.warning("http.refused", **fields)
+    elif refusal is None:
+        say_quickly("http.answered", fields)
     else:
         log.info("http.answered", **fields)
 
