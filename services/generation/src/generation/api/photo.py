@@ -29,7 +29,7 @@ async def create_task(request: Request[Deps]) -> Answer:
         )
     )  # fmt: skip
     headers = {"Idempotent-Replayed": "true"} if created.replayed else {}
-    return Answer(Ok[shapes.CreatedTask](data=shapes.render_created(created.task)), headers=headers)
+    return Answer(shapes.CreatedAnswer(data=shapes.render_created(created.task)), headers=headers)
 
 
 async def _active_scene(deps: Deps, scene_id: str | None) -> Scene | None:
@@ -129,7 +129,7 @@ async def get_scene(request: Request[Deps]) -> Answer:
 
 ROUTES = (
     Route(
-        "POST", "/api/tasks/create", create_task, body=shapes.CreateTask, body_bytes_max=CREATE_BODY_BYTES_MAX, answers={200: Ok[shapes.CreatedTask]},
+        "POST", "/api/tasks/create", create_task, body=shapes.CreateTask, body_bytes_max=CREATE_BODY_BYTES_MAX, answers={200: shapes.CreatedAnswer},
         summary="Ask for pictures", deadline_seconds=60, limits="create",
     ),
     Route("GET", "/api/tasks/user/list", list_tasks, query=shapes.TasksQuery, answers={200: Ok[shapes.TasksData]}, summary="My tasks"),

@@ -12,7 +12,7 @@ from common.events import Item
 from common.events.tasks import FailureReason
 from common.messages import text
 from common.web import Model, Moment, Query
-from common.web.photo import Page, PageQuery
+from common.web.photo import Ok, Page, PageQuery
 from generation.domain import ENDED, ITEMS_MAX, OwnedWork, QueueNumbers, Scene, State, Task
 from generation.schemas.links import Rendering
 
@@ -73,6 +73,9 @@ class CreatedTask(Model):
     batch_count: int
     status: Literal["pending"] = "pending"
     credits_deducted: int
+
+
+CreatedAnswer = Ok[CreatedTask]
 
 
 class PhotoTask(Model):
