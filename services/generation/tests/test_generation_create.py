@@ -230,6 +230,19 @@ async def test_a_link_with_a_changed_key_is_no_link_of_ours(edge: Any) -> None:
     assert (status, body["errors"][0]["field"]) == (400, "images.0")
 
 
+async def test_a_link_proves_what_its_holder_may_use(edge: Any, clock: Any) -> None:
+    """One's own upload by a link of any age, anything else by a link that is still good."""
+    mine, other = new_id(), new_id()
+    own, foreign = edge.upload(mine), edge.upload(other)
+    for link in (own, foreign):
+        status, _, _ = await edge.call("POST", CREATE, mine, json={"type": "travel", "images": [link]})
+        assert status == 200
+    clock.move(seconds=7200)
+    for link, expected in ((own, 200), (foreign, 400)):
+        status, _, _ = await edge.call("POST", CREATE, mine, json={"type": "travel", "images": [link]})
+        assert status == expected
+
+
 # --- broken asks ---
 
 
