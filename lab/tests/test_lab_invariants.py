@@ -75,9 +75,9 @@ async def plant_tasks(generation: asyncpg.Connection, world: World, item: Item) 
     for task_id, end, delivered in ((world.done, "completed", 1), (world.lost, "failed", 0)):
         await generation.execute(
             """
-            INSERT INTO task (task_id, user_id, work_id, created_at, due_at, start_by, deadline_at, started_at, ended_at, version, claim_no, price, seed,
+            INSERT INTO task (task_id, user_id, work_id, created_at, due_at, start_by, deadline_at, started_at, ended_at, version, claim_no, price,
                 asked, delivered, kind, state, body_hash, brief)
-            VALUES ($1, $2, $1, $3, $3, $4, $4, $3, $3, 3, 1, 1, 7, 1, $5, 'travel', $6, '\\x00', '{}')
+            VALUES ($1, $2, $1, $3, $3, $4, $4, $3, $3, 3, 1, 1, 1, $5, 'travel', $6, '\\x00', '{}')
             """,
             task_id,
             world.user_id,

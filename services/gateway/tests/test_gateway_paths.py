@@ -167,10 +167,15 @@ async def test_requests_sent_in_one_go_are_answered_in_their_order(doors: Any, n
     raw = b"".join(requests)
     edges = sorted({0, len(raw), *(cut % len(raw) for cut in cuts)})
     chained = await short.ask(*(raw[start:end] for start, end in itertools.pairwise(edges)))
-    one_by_one = [answer for request in requests for answer in (await careful.ask(request))[:1]]
+    one_by_one = [answer for request in requests for answer in _final(await careful.ask(request))[:1]]
     if last in SHORT:
         one_by_one += await careful.ask(CLOSING)
-    assert [_plain(one) for one in chained] == [_plain(one) for one in one_by_one]
+    assert [_plain(one) for one in _final(chained)] == [_plain(one) for one in one_by_one]
+
+
+def _final(answers: list[Any]) -> list[Any]:
+    """Without the interim ones: whoever said Expect is told to go on first."""
+    return [one for one in answers if one.status >= 200]
 
 
 @pytest.mark.parametrize("path", ["/works/1", "/works/large", "/works/chunks", "/works/none", "/nowhere"])
