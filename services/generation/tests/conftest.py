@@ -28,7 +28,7 @@ from generation.api import ROUTES
 from generation.clients import Billing, Works
 from generation.deps import Deps
 from generation.domain import Brief, Claim, Create, Placed, Seats, Task
-from generation.photos import Links, PhotoKeeper
+from generation.photos import PhotoKeeper
 from generation.progress import Progress
 from generation.providers.base import Provider
 from generation.providers.local.pool import Pool
@@ -340,9 +340,8 @@ async def edge(db: Database, neighbours: Neighbours, passes: Passes, tmp_path: P
         creator = lanes.Creator(db, Billing(billing, call_seconds=5), workers, settings)
         create, view = lanes.create_lane(creator), lanes.view_lane(db)
         find_work = lanes.work_lane(Works(works, call_seconds=2))
-        signer = UrlSigner.of_settings(settings.shared)
         deps = Deps(
-            settings=settings, db=db, signer=signer, links=Links(signer), scenes=KeptScenes(db, seconds=0), photos=PhotoKeeper(objects, pool),
+            settings=settings, db=db, signer=UrlSigner.of_settings(settings.shared), scenes=KeptScenes(db, seconds=0), photos=PhotoKeeper(objects, pool),
             queue=KeptQueue(db, seconds=0), workers=workers, create=create, view=view, find_work=find_work,
         )  # fmt: skip
         async with create, view, find_work, open_door(ROUTES, deps, name="generation", passes=passes) as door:

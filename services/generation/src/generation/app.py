@@ -18,7 +18,7 @@ from generation.api import ROUTES
 from generation.clients import Billing, Works
 from generation.consumers import subscriptions
 from generation.deps import Deps
-from generation.photos import Links, PhotoKeeper
+from generation.photos import PhotoKeeper
 from generation.progress import Progress
 from generation.providers.instant import InstantProvider
 from generation.providers.local import LocalProvider
@@ -64,9 +64,8 @@ async def _opened(settings: GenerationSettings, bus: Bus) -> AsyncIterator[Servi
         creator = lanes.Creator(db, Billing(billing, call_seconds=settings.holds_call_seconds), crew, settings)
         create, view = lanes.create_lane(creator), lanes.view_lane(db)
         find_work = lanes.work_lane(Works(works, call_seconds=settings.works_call_seconds))
-        signer = UrlSigner.of_settings(settings.shared)
         deps = Deps(
-            settings=settings, db=db, signer=signer, links=Links(signer), scenes=KeptScenes(db, seconds=settings.scenes_kept_seconds),
+            settings=settings, db=db, signer=UrlSigner.of_settings(settings.shared), scenes=KeptScenes(db, seconds=settings.scenes_kept_seconds),
             photos=PhotoKeeper(objects, pool), queue=KeptQueue(db, seconds=settings.queue_stats_kept_seconds), workers=crew, create=create, view=view,
             find_work=find_work,
         )  # fmt: skip

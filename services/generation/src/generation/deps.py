@@ -60,14 +60,6 @@ class Photos(Protocol):
         ...
 
 
-class Links(Protocol):
-    """Knows links of ours."""
-
-    def key_of(self, link: str) -> str | None:
-        """The key in a link, whatever the link's age; None when we did not make it."""
-        ...
-
-
 class Queue(Protocol):
     """The queue's statistics, a moment old at most."""
 
@@ -85,7 +77,6 @@ class Deps:
     signer: UrlSigner
     scenes: Scenes
     photos: Photos
-    links: Links
     queue: Queue
     workers: Workers
     create: Lane[Create, Created]

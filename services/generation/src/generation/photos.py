@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from uuid import UUID
 
 from common.errors import FileTooLarge, FileTypeRefused, FileUnreadable, InvalidParameter, Unavailable
-from common.objects import ObjectStore, UrlSigner
+from common.objects import ObjectStore
 from generation.providers.base import NotSent
 from generation.providers.local.child import OverLimit
 from generation.providers.local.pool import Pool, PoolBroken
@@ -23,7 +23,6 @@ PNG_PIXELS_MAX = 8_000_000
 """Deflating more takes tens of seconds; what is opaque becomes a JPEG instead."""
 QUALITY = 90
 IN_THREAD_BYTES_MIN = 256 * 1024
-LINKS_MAX = 4096
 
 _HEAD = re.compile(r"data:image/(jpeg|jpg|png|webp);base64,", re.IGNORECASE)
 _TYPES: Mapping[str, tuple[str, str]] = {"JPEG": ("image/jpeg", "jpg"), "PNG": ("image/png", "png"), "WEBP": ("image/webp", "webp")}
@@ -53,23 +52,6 @@ async def read_data_url(url: str, *, field: str, bytes_max: int) -> bytes:
         return await asyncio.to_thread(base64.b64decode, text, validate=True)
     except (binascii.Error, ValueError) as error:
         raise InvalidParameter.of(field, "is not valid base64") from error
-
-
-class Links:
-    """Keys of links of ours. A link stays ours for ever, so what was verified once is remembered for a while."""
-
-    def __init__(self, signer: UrlSigner) -> None:
-        self._signer = signer
-        self._keys: dict[str, str] = {}
-
-    def key_of(self, link: str) -> str | None:
-        """The key in a link, whatever the link's age; None when we did not make it."""
-        key = self._keys.get(link)
-        if key is None and (key := self._signer.key_of(link)) is not None:
-            if len(self._keys) >= LINKS_MAX:
-                self._keys.clear()
-            self._keys[link] = key
-        return key
 
 
 class PhotoKeeper:

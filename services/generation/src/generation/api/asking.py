@@ -46,7 +46,7 @@ async def photo_keys(request: Request[Deps], images: list[str]) -> tuple[tuple[s
             keys.append(await deps.photos.keep(request.user_id, body))
             named.append(hashlib.sha256(body).hexdigest())
             continue
-        key = deps.links.key_of(image)
+        key = deps.signer.key_of(image)
         if key is None or (not key.startswith(f"uploads/{request.user_id}/") and deps.signer.key_of(image, good_at=deps.db.clock.now()) is None):
             raise InvalidParameter.of(field, "must be a link to an upload of yours or a data URL; other addresses are not fetched")
         if not key.endswith(PICTURE_EXTENSIONS):
