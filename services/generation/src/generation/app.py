@@ -62,7 +62,7 @@ async def _opened(settings: GenerationSettings, bus: Bus) -> AsyncIterator[Servi
         finish, arrive = lanes.finish_lane(db), lanes.arrival_lane(db)
         crew = _crew(settings, db, objects, pool, progress, finish, arrive) if settings.worker else Crew(progress)
         creator = lanes.Creator(db, Billing(billing, call_seconds=settings.holds_call_seconds), crew, settings)
-        create, view = lanes.create_lane(creator), lanes.view_lane(db)
+        create, view = lanes.create_lane(creator, flushers=settings.create_flushers), lanes.view_lane(db)
         find_work = lanes.work_lane(Works(works, call_seconds=settings.works_call_seconds))
         deps = Deps(
             settings=settings, db=db, signer=UrlSigner.of_settings(settings.shared), scenes=KeptScenes(db, seconds=settings.scenes_kept_seconds),

@@ -142,9 +142,9 @@ def _answer(
     return refused.get(ask.task_id) or Unavailable("the task could not be written")
 
 
-def create_lane(creator: Creator) -> Lane[Create, Created]:
+def create_lane(creator: Creator, *, flushers: int = 1) -> Lane[Create, Created]:
     """Asks for tasks."""
-    return Lane(creator.run, name="create")
+    return Lane(creator.run, name="create", flushers=flushers)
 
 
 def finish_lane(db: Database) -> FinishLane:

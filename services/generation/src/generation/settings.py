@@ -27,6 +27,9 @@ class GenerationSettings(ServiceSettings):
     """Songs made at once; 0 is one per core."""
     instant_batch_max: int = Field(default=256, ge=1, le=2048)
 
+    create_flushers: int = Field(default=1, ge=1, le=8)
+    """Batches of asks under way at once. With more than one, what a user may have waiting is counted a batch too late at most."""
+
     lease_seconds: float = Field(default=60, gt=0)
     heartbeat_seconds: float = Field(default=15, gt=0)
     idle_poll_seconds: float = Field(default=2, gt=0)
