@@ -190,6 +190,10 @@ class SceneNotFound(ServiceError):
     code, slug, status = 70000, "scene-not-found", 404
 
 
+class ConfigKeyUnknown(ServiceError):
+    code, slug, status = 70001, "config-key-unknown", 404
+
+
 def every_error(root: type[ServiceError] = ServiceError) -> dict[str, type[ServiceError]]:
     """Every refusal by class name, so that one service can raise what another answered."""
     found = {root.__name__: root}
