@@ -206,7 +206,7 @@ def test_no_fact_carries_what_is_private(fact_type: type[Fact]) -> None:
 def test_topics_are_named_once_and_as_things_that_happened() -> None:
     assert len(BY_TOPIC) == len(FACTS)
     for fact in FACTS:
-        assert re.fullmatch(r"[a-z]+\.[a-z_]+ed(\.v[2-9]\d*)?", fact.topic), fact.topic
+        assert re.fullmatch(r"[a-z]+\.(?:[a-z_]+ed|paid)(\.v[2-9]\d*)?", fact.topic), fact.topic
         assert fact.topic.endswith(f".v{fact.version}") == (fact.version > 1)
 
 

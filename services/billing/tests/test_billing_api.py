@@ -47,6 +47,16 @@ async def test_holds_are_placed_at_billings_own_prices_each_answered_in_order(ba
     await bank.check()
 
 
+async def test_a_hold_says_whether_its_user_is_a_member(bank, door, user_id: UUID) -> None:
+    first = ask(user_id)
+    _, answer = await call(door, "/internal/holds", {"holds": [first]})
+    assert answer["outcomes"][0]["member"] is True
+    bank.clock.move(seconds=25 * 3600)
+    for again in (first, ask(user_id, kind="song", items=1)):
+        _, answer = await call(door, "/internal/holds", {"holds": [again]})
+        assert answer["outcomes"][0]["member"] is False
+
+
 async def test_refusals_say_what_the_caller_should_do(bank, door, user_id: UUID) -> None:
     first = ask(user_id)
     await call(door, "/internal/holds", {"holds": [first]})

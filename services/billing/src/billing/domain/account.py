@@ -40,6 +40,8 @@ class Account:
     """Its lots, as `lot.write` wrote them; stale while they are read."""
     next_expiry_us: int | None
     """When the next of its lots expires, at the earliest."""
+    active_until: datetime | None = None
+    """Until when its owner is a member; known where that matters."""
     _lots: list[Lot] | None = None
 
     @property

@@ -23,11 +23,12 @@ class PlaceHold:
 
 
 class Held(NamedTuple):
-    """A hold that stands, and what its account has available after it."""
+    """A hold that stands, what its account has available after it, and whether its owner is a member."""
 
     hold: Hold
     asset: Asset
     available: int
+    member: bool = False
 
 
 class CaptureHold(NamedTuple):

@@ -110,7 +110,7 @@ class Book:
             self.now + timedelta(seconds=seconds), self.look_at, seconds, number, available - amount,
         )  # fmt: skip
         self.holds[ask.task_id] = self.placed[ask.task_id] = hold
-        return Held(hold, account.asset, available - amount)
+        return Held(hold, account.asset, available - amount, self._is_member(account))
 
     def _place_again(self, account: Account, hold: Hold, ask: PlaceHold) -> Held | ServiceError:
         if hold.account_id != account.account_id or hold.body_hash != ask.body_hash:
@@ -124,7 +124,10 @@ class Book:
                 hold.expires_in_seconds = max(hold.expires_in_seconds, ask.expires_in_seconds)
             else:
                 self.moved[hold.task_id] = hold
-        return Held(hold, account.asset, account.available)
+        return Held(hold, account.asset, account.available, self._is_member(account))
+
+    def _is_member(self, account: Account) -> bool:
+        return account.active_until is not None and account.active_until > self.now
 
     def capture(self, hold: Hold, delivered: int) -> Hold | Conflict:
         """Resolve a hold: take what was delivered, give the rest back. A resolved hold resolves to itself, or says what it is instead."""

@@ -49,6 +49,7 @@ class HeldOutcome(Model):
     placed_at: datetime
     expires_at: datetime
     available: int = Field(description="what the account has left")
+    member: bool = Field(default=False, description="whether the user is a member now")
 
 
 class RefusedOutcome(Model):
@@ -77,7 +78,7 @@ def _outcome(task_id: UUID, outcome: Held | ServiceError) -> dict[str, object]:
     hold = outcome.hold
     return {
         "task_id": task_id, "held": True, "asset": outcome.asset, "amount": hold.amount, "placed_at": hold.renewed_at,
-        "expires_at": hold.expires_at, "available": outcome.available,
+        "expires_at": hold.expires_at, "available": outcome.available, "member": outcome.member,
     }  # fmt: skip
 
 

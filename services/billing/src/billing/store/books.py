@@ -21,7 +21,7 @@ async def lock_book_of_owners(
     """Lock these accounts, as far as they are open, then read the holds these tasks have, whoever's they are."""
     rows = await conn.fetch(
         f"""
-        SELECT {_ACCOUNT} FROM account
+        SELECT {_ACCOUNT}, (SELECT max(ends_at) FROM membership_period AS period WHERE period.user_id = account.user_id) FROM account
         WHERE asset = 'credit' AND user_id = ANY($1::uuid[]) OR asset = 'point' AND user_id = ANY($2::uuid[])
         ORDER BY account_id FOR UPDATE
         """,
