@@ -3,6 +3,7 @@
 from common.events.base import Event, Fact
 from common.events.catalog import BY_TOPIC, FACTS, groups_of
 from common.events.credits import CreditsChanged
+from common.events.orders import MembershipChanged, OrderExpired, OrderPaid, OrderRefunded
 from common.events.tasks import Item, TaskCancelled, TaskCompleted, TaskCreated, TaskEnded, TaskFailed, TaskProgressed
 from common.events.users import UserRegistered
 from common.events.works import WorkCreated
@@ -14,6 +15,10 @@ __all__ = [
     "Event",
     "Fact",
     "Item",
+    "MembershipChanged",
+    "OrderExpired",
+    "OrderPaid",
+    "OrderRefunded",
     "TaskCancelled",
     "TaskCompleted",
     "TaskCreated",

@@ -2,11 +2,25 @@
 
 from common.events.base import Fact
 from common.events.credits import CreditsChanged
+from common.events.orders import MembershipChanged, OrderExpired, OrderPaid, OrderRefunded
 from common.events.tasks import TaskCancelled, TaskCompleted, TaskCreated, TaskFailed, TaskProgressed
 from common.events.users import UserRegistered
 from common.events.works import WorkCreated
 
-FACTS: tuple[type[Fact], ...] = (UserRegistered, TaskCreated, TaskProgressed, TaskCompleted, TaskFailed, TaskCancelled, WorkCreated, CreditsChanged)
+FACTS: tuple[type[Fact], ...] = (
+    UserRegistered,
+    TaskCreated,
+    TaskProgressed,
+    TaskCompleted,
+    TaskFailed,
+    TaskCancelled,
+    WorkCreated,
+    CreditsChanged,
+    OrderPaid,
+    OrderRefunded,
+    OrderExpired,
+    MembershipChanged,
+)
 
 BY_TOPIC: dict[str, type[Fact]] = {fact.topic: fact for fact in FACTS}
 

@@ -7,9 +7,42 @@ from billing.domain.book import Book
 from billing.domain.entry import ASSETS, Asset, Entry, System
 from billing.domain.findings import Findings
 from billing.domain.lot import Lot
+from billing.domain.order import Fault, Method, Order, OrderState, Payment, Period, Refund
+from billing.domain.package import PACKAGES, Package
 from billing.domain.price import PriceList
 
 __all__ = [
-    "ASSETS", "Account", "Adjust", "Asset", "Balance", "Book", "CaptureHold", "Captured", "Entry", "Finding", "Findings", "Held", "Hold",
-    "HoldState", "HoldTerms", "Lot", "Owner", "PlaceHold", "PriceList", "Purse", "Record", "RecordKind", "SignUp", "System",
-]  # fmt: skip
+    "ASSETS",
+    "PACKAGES",
+    "Account",
+    "Adjust",
+    "Asset",
+    "Balance",
+    "Book",
+    "CaptureHold",
+    "Captured",
+    "Entry",
+    "Fault",
+    "Finding",
+    "Findings",
+    "Held",
+    "Hold",
+    "HoldState",
+    "HoldTerms",
+    "Lot",
+    "Method",
+    "Order",
+    "OrderState",
+    "Owner",
+    "Package",
+    "Payment",
+    "Period",
+    "PlaceHold",
+    "PriceList",
+    "Purse",
+    "Record",
+    "RecordKind",
+    "Refund",
+    "SignUp",
+    "System",
+]

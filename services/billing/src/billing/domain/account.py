@@ -40,6 +40,13 @@ class Account:
     """Its lots, as `lot.write` wrote them; stale while they are read."""
     next_expiry_us: int | None
     """When the next of its lots expires, at the earliest."""
+    receivable: int = 0
+    """What it owes since a payment was taken back; whatever comes in settles it first."""
+    consumes: int = 0
+    recharges: int = 0
+    recharged: int = 0
+    memberships: int = 0
+    """How many facts about its owner's membership were said; counted on the account of points."""
     active_until: datetime | None = None
     """Until when its owner is a member; known where that matters."""
     _lots: list[Lot] | None = None

@@ -11,10 +11,14 @@ from billing.domain.account import Account, Captured, Hold, HoldState, Owner, Re
 from billing.domain.ask import Adjust, Finding, Held, HoldTerms, PlaceHold, SignUp
 from billing.domain.entry import Entry, EntryKind, System, link, microseconds
 from billing.domain.lot import Lot
+from billing.domain.order import Order
 from common.errors import Conflict, DeductFailed, IdempotencyKeyReused, InsufficientCredits, ServiceError
 from common.events.credits import CreditsChanged
 
-Said = Literal["granted", "held", "captured", "released", "expired", "adjusted"]
+Said = Literal["granted", "held", "captured", "released", "expired", "refunded", "clawed_back", "adjusted"]
+
+REFUNDED, SETTLED, REFUND_REFUSED = "Payment refunded", "Settled after a refunded payment", "Refund of a payment refused"
+"""Descriptions of records; schemas/words.py knows them in Chinese."""
 
 
 class Book:
@@ -71,7 +75,60 @@ class Book:
             self.entries.append(self._post(account, ask.amount, System.ADJUSTMENT, kind="adjustment", source=source, reason=reason))
         self._note(account, "adjust", ask.amount, ask.adjustment_id, ask.reason)
         self._say(account, "adjusted", ask.amount)
+        self._settle(account)
         return None
+
+    def recharge(self, account: Account, order: Order) -> int:
+        """Put in what was paid for; answers the number of its entry, by which its lot is known."""
+        self.grant(account, order.amount, kind="purchase", source=order.order_no, priority=lot.PAID, reason=order.package_id)
+        number = account.entries
+        account.recharges += 1
+        account.recharged += order.amount
+        self._note(account, "recharge", order.amount, order.order_id)
+        self._say(account, "granted", order.amount, order_no=order.order_no)
+        self._settle(account)
+        return number
+
+    def claw_back(self, account: Account, order: Order, source: str) -> int:
+        """Take back what a payment granted, its own lot first. What was spent already is owed; answers how much that is."""
+        self.expire_lots(account)
+        taken = min(order.amount, account.available)
+        owed = order.amount - taken
+        if owed:
+            # Lent by the system, so that what leaves is what came in and nobody's posted amount falls below zero.
+            self.entries.append(self._post(account, owed, System.RECEIVABLE, kind="receivable", source=source))
+            account.receivable += owed
+        self.entries.append(self._post(account, -order.amount, System.REFUND, kind="claw_back", source=source, reason=order.order_no))
+        lot.take_from(account.lots, order.lot_number, taken)
+        account.recharges -= 1
+        account.recharged -= order.amount
+        if taken:
+            self._note(account, "adjust", -taken, order.order_id, REFUNDED)
+        self._say(account, "clawed_back", taken, order_no=order.order_no)
+        return owed
+
+    def return_clawed(self, account: Account, order: Order, source: str) -> int:
+        """The provider kept the payment, so what was taken back returns. Answers the number of its entry."""
+        self.grant(account, order.amount, kind="refund", source=source, priority=lot.PAID, reason=order.order_no)
+        number = account.entries
+        account.recharges += 1
+        account.recharged += order.amount
+        self._note(account, "adjust", order.amount, order.order_id, REFUND_REFUSED)
+        self._say(account, "refunded", order.amount, order_no=order.order_no)
+        self._settle(account)
+        return number
+
+    def _settle(self, account: Account) -> None:
+        """Whatever came in pays first what is owed."""
+        amount = min(account.receivable, account.available)
+        if not amount:
+            return
+        account.receivable -= amount
+        lot.take(account.lots, amount)
+        source = f"{account.account_id}/{account.entries + 1}"
+        self.entries.append(self._post(account, -amount, System.RECEIVABLE, kind="settle", source=source))
+        self._note(account, "adjust", -amount, description=SETTLED)
+        self._say(account, "clawed_back", amount)
 
     def expire_lots(self, account: Account) -> None:
         """Take out what has run out; what holds took from it stays with them."""
@@ -93,6 +150,8 @@ class Book:
         hold = self.holds.get(ask.task_id)
         if hold is not None:
             return self._place_again(account, hold, ask)
+        if account.receivable:
+            return DeductFailed("a refunded payment was spent already: settle it first", data={"receivable": account.receivable})
         self.expire_lots(account)
         amount = ask.price * ask.items
         available = account.posted - account.held
@@ -103,6 +162,7 @@ class Book:
         number = None
         if amount:
             number = account.records = account.records + 1
+            account.consumes += 1
             self._say(account, "held", amount, ask.task_id)
         seconds = ask.expires_in_seconds
         hold = Hold(
@@ -188,6 +248,7 @@ class Book:
             account.next_expiry_us = lot.soonest_us(account.lots)
             self._note(account, "refund", rest, hold.task_id)
             self._say(account, "expired" if state == "expired" else "released", rest, hold.task_id)
+            self._settle(account)
 
     def _capture_late(self, hold: Hold, due: int) -> None:
         """A task succeeded after its hold had expired: a fresh debit, or else the work is delivered and the amount written off."""
@@ -199,6 +260,7 @@ class Book:
             return
         hold.captured_amount = due
         account.consumed += due
+        account.consumes += 1
         lot.take(account.lots, due)
         self.entries.append(self._post(account, -due, System.REVENUE, kind="late_capture", source=str(hold.task_id)))
         self._note(account, "consume", -due, hold.task_id)
@@ -222,14 +284,14 @@ class Book:
         available = account.posted - account.held
         self.records.append(Record(account.account_id, account.records, kind, amount, available, ref_id, description, self.now))
 
-    def _say(self, account: Account, kind: Said, amount: int, task_id: UUID | None = None) -> None:
+    def _say(self, account: Account, kind: Said, amount: int, task_id: UUID | None = None, order_no: str | None = None) -> None:
         """Every change of an account's numbers is said, so this is also where the account is known to have changed."""
         account.version += 1
         self.changed_accounts[account.account_id] = account
         self.facts.append(
             CreditsChanged(
                 sequence=account.version, user_id=account.user_id, asset=account.asset, kind=kind, amount=amount,
-                available=account.posted - account.held, held=account.held, task_id=task_id,
+                available=account.posted - account.held, held=account.held, task_id=task_id, order_no=order_no,
             )
         )  # fmt: skip
 

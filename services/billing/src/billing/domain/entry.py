@@ -8,7 +8,7 @@ from uuid import UUID
 
 Asset = Literal["credit", "point"]
 ASSETS: tuple[Asset, ...] = ("credit", "point")
-EntryKind = Literal["signup", "purchase", "membership", "adjustment", "capture", "late_capture", "expire", "refund", "claw_back"]
+EntryKind = Literal["signup", "purchase", "membership", "adjustment", "capture", "late_capture", "expire", "refund", "claw_back", "receivable", "settle"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)

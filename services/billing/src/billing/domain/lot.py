@@ -51,6 +51,17 @@ def take(lots: list[Lot], amount: int) -> list[Lot]:
     return taken
 
 
+def take_from(lots: list[Lot], number: int | None, amount: int) -> None:
+    """Take out of one grant as far as it goes, the rest from the front; the caller has checked that there is enough."""
+    for place, (own, there, priority, until_us) in enumerate(lots):
+        if own == number:
+            part = min(there, amount)
+            lots[place : place + 1] = [Lot(own, there - part, priority, until_us)] if part < there else []
+            return take_from(lots, number, amount - part) if amount > part else None
+    take(lots, amount)
+    return None
+
+
 def after(draws: Sequence[Lot], amount: int) -> list[Lot]:
     """What remains of a hold's draws when this much, from the front, was captured."""
     rest = list(draws)

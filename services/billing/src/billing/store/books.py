@@ -10,7 +10,10 @@ import asyncpg
 from billing.domain import Account, Book, Captured, Hold, HoldTerms, Owner, System
 from billing.domain.entry import first_link
 
-_ACCOUNT = "account_id, user_id, asset, posted, held, consumed, version, entries, records, head, lots, next_expiry_us"
+_ACCOUNT = (
+    "account_id, user_id, asset, posted, held, consumed, version, entries, records, head, lots, next_expiry_us, "
+    "receivable, consumes, recharges, recharged, memberships"
+)
 _CAPTURABLE = "task_id, account_id, state, price, items, captured_amount, written_off_amount, draws"
 _HOLD = f"{_CAPTURABLE}, body_hash, extensions, renewed_at, expires_at, look_at"
 
@@ -81,11 +84,12 @@ async def _list_holds(conn: asyncpg.Connection, task_ids: Sequence[UUID], column
 # leaves is compared with a column, for as a constant it would tempt the planner to walk the index of all open holds.
 _UPDATE_ACCOUNTS = """
     UPDATE account SET posted = c.posted, held = c.held, consumed = c.consumed, version = c.version, entries = c.entries,
-        records = c.records, head = c.head, lots = c.lots::json, next_expiry_us = c.next_expiry_us
+        records = c.records, head = c.head, lots = c.lots::json, next_expiry_us = c.next_expiry_us,
+        receivable = c.receivable, consumes = c.consumes, recharges = c.recharges, recharged = c.recharged, memberships = c.memberships
     FROM changed AS c WHERE account.account_id = c.account_id AND account.account_id = ANY(ARRAY(SELECT account_id FROM changed))"""
-_SAVE_ACCOUNTS = f"WITH changed AS MATERIALIZED (SELECT * FROM unnest($1::account_change[])) {_UPDATE_ACCOUNTS}"
+_SAVE_ACCOUNTS = f"WITH changed AS MATERIALIZED (SELECT * FROM unnest($1::account_saved[])) {_UPDATE_ACCOUNTS}"
 _SAVE_PLACED = f"""
-    WITH changed AS MATERIALIZED (SELECT * FROM unnest($1::account_change[])),
+    WITH changed AS MATERIALIZED (SELECT * FROM unnest($1::account_saved[])),
     placed AS MATERIALIZED (SELECT * FROM unnest($2::hold_placed[])),
     accounts AS ({_UPDATE_ACCOUNTS}),
     holds AS (
@@ -95,7 +99,7 @@ _SAVE_PLACED = f"""
     INSERT INTO record (account_id, number, kind, amount, available_after, ref_id, at)
     SELECT account_id, record_number, 'consume', -price * items, available_after, task_id, $3 FROM placed WHERE record_number IS NOT NULL"""
 _SAVE_CAPTURED = f"""
-    WITH changed AS MATERIALIZED (SELECT * FROM unnest($1::account_change[])),
+    WITH changed AS MATERIALIZED (SELECT * FROM unnest($1::account_saved[])),
     captured AS MATERIALIZED (SELECT *, 'open' AS was FROM unnest($2::hold_captured[])),
     accounts AS ({_UPDATE_ACCOUNTS}),
     holds AS (
@@ -120,7 +124,10 @@ _INSERT_RECORDS = """
     SELECT * FROM unnest($1::public.record[])"""
 
 
-_account_change = attrgetter("account_id", "posted", "held", "consumed", "version", "entries", "records", "head", "written_lots", "next_expiry_us")
+_account_saved = attrgetter(
+    "account_id", "posted", "held", "consumed", "version", "entries", "records", "head", "written_lots", "next_expiry_us",
+    "receivable", "consumes", "recharges", "recharged", "memberships",
+)  # fmt: skip
 _placed = attrgetter("task_id", "account_id", "price", "items", "expires_in_seconds", "body_hash", "draws", "record_number", "available_after")
 
 
@@ -128,7 +135,7 @@ async def save_book(conn: asyncpg.Connection, book: Book) -> None:
     """Write everything the book has changed, each row once. One statement for a batch of plain holds or plain captures."""
     for account in book.changed_accounts.values():
         account.close_lots()
-    accounts = [_account_change(account) for account in book.changed_accounts.values()]
+    accounts = [_account_saved(account) for account in book.changed_accounts.values()]
     if book.placed:
         await conn.execute(_SAVE_PLACED, accounts, [_placed(one) for one in book.placed.values()], book.now, book.look_at)
     elif book.captured:

@@ -1,4 +1,4 @@
-"""Every change to the books, for a batch: lock, decide, save, announce. Each is safe to repeat."""
+"""Changes to accounts and holds."""
 
 from collections.abc import Collection, Sequence
 from datetime import timedelta

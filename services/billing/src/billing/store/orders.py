@@ -1,0 +1,195 @@
+"""Orders, their refunds and the days' sums."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from operator import attrgetter
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import asyncpg
+
+from billing.domain import Order, OrderState, Refund
+
+_FIELDS = (
+    "order_id", "order_no", "user_id", "package_id", "asset", "amount", "membership_days", "price_minor", "currency", "method", "provider", "body_hash",
+    "created_at", "expires_at", "look_at", "state", "version", "merchant_id", "intent_id", "params", "transaction_id", "lot_number", "paid_at", "ended_at",
+)  # fmt: skip
+_ORDER = ", ".join(_FIELDS)
+_NEW = _FIELDS[:15]
+_new = attrgetter(*_NEW)
+_REFUND = "refund_id, order_no, attempt, reason, asked_by, state, owed, cut_seconds, created_at, look_at, ended_at"
+
+
+class OrderFilter(NamedTuple):
+    """Which orders are wanted; None is no limit."""
+
+    user_id: UUID | None = None
+    state: OrderState | None = None
+
+
+class DaySums(NamedTuple):
+    """What was sold in one currency: ever, and today."""
+
+    currency: str
+    created: int
+    paid: int
+    revenue_minor: int
+    today_minor: int
+
+
+def _order(row: Any) -> Order:
+    return Order(**dict(row))
+
+
+async def insert_order(conn: asyncpg.Connection, order: Order) -> bool:
+    """Write a new order down and count it; False when it is there already."""
+    holes = ", ".join(f"${number}" for number in range(1, len(_NEW) + 1))
+    made = await conn.fetchval(f"INSERT INTO payment_order ({', '.join(_NEW)}) VALUES ({holes}) ON CONFLICT DO NOTHING RETURNING order_id", *_new(order))
+    if made is not None:
+        await _count(conn, order.created_at, order.currency, created=1)
+    return made is not None
+
+
+async def save_intent(conn: asyncpg.Connection, order_id: UUID, *, merchant_id: str, intent_id: str, params: dict[str, Any]) -> None:
+    """Remember where the order is paid; the first one stays."""
+    await conn.execute(
+        "UPDATE payment_order SET merchant_id = $2, intent_id = $3, params = $4 WHERE order_id = $1 AND intent_id IS NULL",
+        order_id, merchant_id, intent_id, params,
+    )  # fmt: skip
+
+
+async def find_order(conn: asyncpg.Connection, order_id: UUID) -> Order | None:
+    row = await conn.fetchrow(f"SELECT {_ORDER} FROM payment_order WHERE order_id = $1", order_id)
+    return None if row is None else _order(row)
+
+
+async def find_order_by_no(conn: asyncpg.Connection, order_no: str) -> Order | None:
+    row = await conn.fetchrow(f"SELECT {_ORDER} FROM payment_order WHERE order_no = $1", order_no)
+    return None if row is None else _order(row)
+
+
+async def list_orders_by_no(conn: asyncpg.Connection, order_nos: Sequence[str]) -> dict[str, Order]:
+    """Those of these orders that exist, by number. To change them, lock their accounts first and read them after that."""
+    rows = await conn.fetch(f"SELECT {_ORDER} FROM payment_order WHERE order_no = ANY($1::text[])", order_nos)
+    return {row["order_no"]: _order(row) for row in rows}
+
+
+async def list_order_nos(conn: asyncpg.Connection, order_ids: Sequence[UUID]) -> dict[UUID, str]:
+    """The numbers of those of these ids that are orders."""
+    rows = await conn.fetch("SELECT order_id, order_no FROM payment_order WHERE order_id = ANY($1::uuid[])", order_ids)
+    return {row["order_id"]: row["order_no"] for row in rows}
+
+
+async def list_orders(conn: asyncpg.Connection, wanted: OrderFilter, *, offset: int, limit: int) -> tuple[list[Order], int]:
+    """A page of orders, newest first, and how many there are. Only what is asked for is in the statement, so that each has an index of its own."""
+    filters = [(name, value) for name, value in zip(("user_id", "state"), wanted, strict=True) if value is not None]
+    where = " AND ".join(f"{name} = ${number}" for number, (name, _) in enumerate(filters, 1)) or "true"
+    given = [value for _, value in filters]
+    total = await conn.fetchval(f"SELECT count(*) FROM payment_order WHERE {where}", *given)
+    page = f"OFFSET ${len(given) + 1} LIMIT ${len(given) + 2}"
+    rows = await conn.fetch(f"SELECT {_ORDER} FROM payment_order WHERE {where} ORDER BY created_at DESC, order_id DESC {page}", *given, offset, limit)
+    return [_order(row) for row in rows], total
+
+
+async def count_pending(conn: asyncpg.Connection, user_id: UUID, limit: int) -> int:
+    """How many orders of this user wait for their payment; counts no further than the limit."""
+    found: int = await conn.fetchval(
+        "SELECT count(*) FROM (SELECT FROM payment_order WHERE user_id = $1 AND state = 'pending' LIMIT $2) AS some", user_id, limit
+    )
+    return found
+
+
+async def list_due_orders(conn: asyncpg.Connection, now: datetime, limit: int) -> list[Order]:
+    """Pending orders that upkeep should have a look at, the longest waiting first."""
+    rows = await conn.fetch(f"SELECT {_ORDER} FROM payment_order WHERE state = 'pending' AND look_at <= $1 ORDER BY look_at LIMIT $2", now, limit)
+    return [_order(row) for row in rows]
+
+
+async def look_later(conn: asyncpg.Connection, order_ids: Sequence[UUID], look_at: datetime) -> None:
+    await conn.execute("UPDATE payment_order SET look_at = $2 WHERE order_id = ANY($1::uuid[]) AND state = 'pending'", order_ids, look_at)
+
+
+async def save_orders(conn: asyncpg.Connection, now: datetime, orders: Iterable[Order]) -> None:
+    """Write down what became of these orders, each from the state it was loaded in, and add it to the day's sums."""
+    changed = sorted(orders, key=lambda order: order.order_id)
+    if not changed:
+        return
+    saved = await conn.fetch(
+        """
+        UPDATE payment_order SET state = c.state, version = c.version, transaction_id = c.transaction_id, lot_number = c.lot_number, paid_at = c.paid_at,
+            ended_at = c.ended_at
+        FROM unnest($1::uuid[], $2::text[], $3::text[], $4::int[], $5::text[], $6::bigint[], $7::timestamptz[], $8::timestamptz[])
+            AS c (order_id, was, state, version, transaction_id, lot_number, paid_at, ended_at)
+        WHERE payment_order.order_id = c.order_id AND payment_order.state = c.was RETURNING payment_order.order_id
+        """,
+        *[[getattr(order, name) for order in changed] for name in
+          ("order_id", "was", "state", "version", "transaction_id", "lot_number", "paid_at", "ended_at")],
+    )  # fmt: skip
+    if len(saved) != len(changed):
+        raise RuntimeError("an order was changed past the lock of its account")
+    # The days' rows are locked last and in one order, so that nobody waits for them in a ring.
+    for order in sorted(changed, key=lambda order: order.currency):
+        if order.state == "paid" and order.was != "paid":
+            await _count(conn, now, order.currency, paid=1, paid_minor=order.price_minor)
+        elif order.state == "refunded" and order.was != "refunded":
+            await _count(conn, now, order.currency, refunded=1, refunded_minor=order.price_minor)
+
+
+async def _count(
+    conn: asyncpg.Connection, at: datetime, currency: str, *, created: int = 0, paid: int = 0, paid_minor: int = 0, refunded: int = 0, refunded_minor: int = 0
+) -> None:
+    await conn.execute(
+        """
+        INSERT INTO order_day AS d (day, currency, created, paid, paid_minor, refunded, refunded_minor)
+        VALUES (($1::timestamptz AT TIME ZONE 'UTC')::date, $2, $3, $4, $5, $6, $7)
+        ON CONFLICT (day, currency) DO UPDATE SET created = d.created + excluded.created, paid = d.paid + excluded.paid,
+            paid_minor = d.paid_minor + excluded.paid_minor, refunded = d.refunded + excluded.refunded,
+            refunded_minor = d.refunded_minor + excluded.refunded_minor
+        """,
+        at, currency, created, paid, paid_minor, refunded, refunded_minor,
+    )  # fmt: skip
+
+
+async def sum_days(conn: asyncpg.Connection, now: datetime) -> list[DaySums]:
+    """Sales by currency: ever and today, what was refunded taken off the day it was refunded on."""
+    rows = await conn.fetch(
+        """
+        SELECT currency, sum(created)::bigint, sum(paid)::bigint, sum(paid_minor - refunded_minor)::bigint,
+            coalesce(sum(paid_minor - refunded_minor) FILTER (WHERE day = ($1::timestamptz AT TIME ZONE 'UTC')::date), 0)::bigint
+        FROM order_day GROUP BY currency ORDER BY currency
+        """,
+        now,
+    )
+    return [DaySums(*row) for row in rows]
+
+
+# Refunds
+
+
+async def list_refunds(conn: asyncpg.Connection, order_no: str) -> list[Refund]:
+    """The attempts to give a payment back, oldest first."""
+    rows = await conn.fetch(f"SELECT {_REFUND} FROM order_refund WHERE order_no = $1 ORDER BY attempt", order_no)
+    return [Refund(**dict(row)) for row in rows]
+
+
+async def list_due_refunds(conn: asyncpg.Connection, now: datetime, limit: int) -> list[Refund]:
+    rows = await conn.fetch(f"SELECT {_REFUND} FROM order_refund WHERE state = 'clawed_back' AND look_at <= $1 ORDER BY look_at LIMIT $2", now, limit)
+    return [Refund(**dict(row)) for row in rows]
+
+
+async def insert_refund(conn: asyncpg.Connection, refund: Refund) -> None:
+    await conn.execute(
+        f"INSERT INTO order_refund ({_REFUND}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+        *[getattr(refund, name) for name in _REFUND.split(", ")],
+    )
+
+
+async def save_refund(conn: asyncpg.Connection, refund: Refund) -> None:
+    """How it ended, once."""
+    await conn.execute(
+        "UPDATE order_refund SET state = $2, ended_at = $3 WHERE refund_id = $1 AND state = 'clawed_back'", refund.refund_id, refund.state, refund.ended_at
+    )
+
+
+async def look_at_refund_later(conn: asyncpg.Connection, refund_id: UUID, look_at: datetime) -> None:
+    await conn.execute("UPDATE order_refund SET look_at = $2 WHERE refund_id = $1 AND state = 'clawed_back'", refund_id, look_at)
