@@ -14,6 +14,8 @@ from suite.members import NAMES
 
 POSTGRES_PORT = 8132
 KAFKA_PORT = 8192
+MAILBOX_PORT = 8125
+PARTS = ("postgres", "kafka", "mailbox")
 ADMIN_OFFSET = 1000
 REPLICA_STEP = 40
 _FREE_BASES = range(15_000, 28_000)
@@ -26,6 +28,7 @@ class Ports:
     services: Mapping[str, list[int]]
     postgres: int
     kafka: int
+    mailbox: int
 
     def taken(self) -> list[str]:
         """The service ports somebody else listens on, as words."""
@@ -33,7 +36,7 @@ class Ports:
         for name, ports in self.services.items():
             found += [f"{port} ({name})" for port in ports if is_port_taken(port)]
             found += [f"{port + ADMIN_OFFSET} ({name}, admin)" for port in ports if is_port_taken(port + ADMIN_OFFSET)]
-        return found
+        return [*found, *([f"{self.mailbox} (mailbox page)"] if is_port_taken(self.mailbox) else [])]
 
     def check(self) -> None:
         """Raises SuiteError naming every port that is taken."""
@@ -52,9 +55,10 @@ def choose_ports(home: Home, *, any_ports: bool, replicas: Mapping[str, int]) ->
         chosen = home.remembered("ports", _free_ports)
     else:
         names = {name: _number(f"{name.upper()}_PORT", PORTS[name]) for name in NAMES}
-        chosen = {**names, "postgres": _number("DARKROOM_POSTGRES_PORT", POSTGRES_PORT), "kafka": _number("DARKROOM_KAFKA_PORT", KAFKA_PORT)}
+        parts = {"postgres": POSTGRES_PORT, "kafka": KAFKA_PORT, "mailbox": MAILBOX_PORT}
+        chosen = {**names, **{part: _number(f"DARKROOM_{part.upper()}_PORT", port) for part, port in parts.items()}}
     services = {name: [chosen[name] + REPLICA_STEP * n for n in range(replicas.get(name, 1))] for name in NAMES}
-    return Ports(services, postgres=chosen["postgres"], kafka=chosen["kafka"])
+    return Ports(services, **{part: chosen[part] for part in PARTS})
 
 
 def _number(name: str, default: int) -> int:
@@ -68,7 +72,7 @@ def _number(name: str, default: int) -> int:
 
 def _free_ports() -> dict[str, int]:
     """A run of free ports, below the range that outgoing connections are given."""
-    names = [*NAMES, "postgres", "kafka"]
+    names = [*NAMES, *PARTS]
     for _ in range(200):
         base = random.choice(_FREE_BASES)
         ports = [base + n for n in range(len(names))]

@@ -46,6 +46,8 @@ def shared_environment(home: Home, ports: Ports, options: Options, *, bus_url: s
         "DARKROOM_OBJECTS_URL": f"file://{quote(str(home.objects))}",
         "DARKROOM_FILES_SECRET": home.secret("files"),
         **addresses(ports),
+        "NOTIFY_MAIL_URL": f"file://{quote(str(home.folder / 'mailbox'))}",
+        "NOTIFY_MAILBOX_PORT": str(ports.mailbox),
         "IDENTITY_ENVELOPE_SECRET": home.secret(ENVELOPE),
         "IDENTITY_LOOKUP_SECRET": home.secret(LOOKUP),
     }
@@ -74,5 +76,6 @@ def environment_of(name: str, replica: int, *, shared: Mapping[str, str], home: 
 
 def public_environment(shared: Mapping[str, str], databases: Mapping[str, DatabaseUrls]) -> dict[str, str]:
     """What `darkroom status -o env` prints, so that any script can join in."""
+    mailbox = {"DARKROOM_MAILBOX_URL": f"http://127.0.0.1:{shared['NOTIFY_MAILBOX_PORT']}"}
     names = ["DARKROOM_URL", "DARKROOM_BUS_URL", "DARKROOM_OBJECTS_URL", *(f"{name.upper()}_URL" for name in NAMES)]
-    return {**{name: shared[name] for name in names}, **{f"{name.upper()}_DATABASE_URL": urls.role_url for name, urls in databases.items()}}
+    return {**{name: shared[name] for name in names}, **mailbox, **{f"{name.upper()}_DATABASE_URL": urls.role_url for name, urls in databases.items()}}

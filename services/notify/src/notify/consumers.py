@@ -6,8 +6,8 @@ from typing import Any
 
 from common.bus.consumer import Subscriptions
 from common.db import Tx
-from common.events import CreditsChanged, Event, Fact, TaskCancelled, TaskCompleted, TaskEnded, TaskFailed, TaskProgressed, WorkCreated
-from notify import commands
+from common.events import CreditsChanged, Event, Fact, TaskCancelled, TaskCompleted, TaskEnded, TaskFailed, TaskProgressed, UserRegistered, WorkCreated
+from notify import commands, store
 from notify.deps import Deps
 from notify.domain import News
 from notify.schemas.frames import render_credits, render_progress
@@ -20,6 +20,12 @@ async def on_news(deps: Deps, tx: Tx, events: Sequence[Event[Fact]]) -> None:
     """A row in each owner's feed, then a push. Safe twice: the inbox and the feed's unique event id keep one row per fact."""
     notices = await commands.store_notices(tx, [_news(event) for event in events], origin=deps.hub.origin)
     tx.after_commit(lambda: deps.hub.push_notices(notices))
+
+
+@subscriptions.hear(UserRegistered)
+async def on_user_registered(deps: Deps, tx: Tx, events: Sequence[Event[UserRegistered]]) -> None:
+    """A feed for everybody, so that what is said to all reaches them. Safe twice: a feed that is there stays."""
+    await store.open_feeds(tx.conn, [event.fact.user_id for event in events])
 
 
 @subscriptions.overhear(TaskProgressed)

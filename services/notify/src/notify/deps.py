@@ -1,20 +1,27 @@
 """What notify has open, handed to its edge."""
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
 
 from common.auth import Authenticator
 from common.db import Database
 from common.objects import UrlSigner
+from notify.clients import Identity
+from notify.mailers import Mailer
 from notify.settings import NotifySettings
 from notify.sockets import Hub
 
 
 @dataclass(frozen=True, slots=True)
 class Deps:
-    """Database, sockets, the signer of file URLs."""
+    """Database, sockets, the signer of file URLs; without a mailer mails wait."""
 
     settings: NotifySettings
     db: Database
     hub: Hub
     signer: UrlSigner
     authenticator: Authenticator
+    identity: Identity | None = None
+    mailer: Mailer | None = None
+    announced: asyncio.Event = field(default_factory=asyncio.Event)
+    mail_asked: asyncio.Event = field(default_factory=asyncio.Event)

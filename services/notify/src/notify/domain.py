@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
-NoticeType = Literal["task_complete", "task_failed", "task_cancelled", "work_created"]
+NoticeType = Literal["task_complete", "task_failed", "task_cancelled", "work_created", "order_paid", "membership_changed", "notification"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,3 +60,49 @@ def resumable(head: Head, oldest_seq: int | None, *, epoch: UUID | None, seq: in
     if seq > head.seq or seq < 0:
         return False
     return seq == head.seq or (oldest_seq is not None and oldest_seq <= seq + 1)
+
+
+NOBODY = UUID(int=0)
+"""Before every user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """What an operator says. `user_ids` is sorted; None means everybody."""
+
+    announcement_id: UUID
+    title: str
+    content: str
+    data: Mapping[str, Any]
+    user_ids: tuple[UUID, ...] | None
+    body_hash: bytes
+    said_by: UUID
+    created_at: datetime
+    spread_to: UUID = NOBODY
+    reached: int = 0
+    done: bool = False
+
+    def news_for(self, user_id: UUID) -> News:
+        """The same notice for everybody, once each: its id is the announcement's."""
+        payload = {"title": self.title, "content": self.content, "message": self.content, "data": dict(self.data)}
+        return News(user_id, self.announcement_id, "notification", payload)
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A message somebody asked for, to be sent outside."""
+
+    delivery_id: UUID
+    user_id: UUID
+    template: str
+    ref: str
+    tries: int = 0
+
+
+_BACK_OFF_SECONDS = (5, 30, 120, 600, 1800, 7200, 14400, 28800, 43200)
+TRIES_MAX = len(_BACK_OFF_SECONDS) + 1
+
+
+def next_try(tries: int) -> timedelta | None:
+    """How long to wait after this many failed tries; None means given up."""
+    return timedelta(seconds=_BACK_OFF_SECONDS[tries - 1]) if tries < TRIES_MAX else None

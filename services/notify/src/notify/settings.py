@@ -1,5 +1,7 @@
 """Everything notify can be told by its environment."""
 
+from pydantic import Field, SecretStr
+
 from common.settings import ServiceSettings, service_config
 
 
@@ -22,3 +24,9 @@ class NotifySettings(ServiceSettings):
     progress_every_seconds: float = 0.5
     heads_every_seconds: float = 2
     feed_kept_days: int = 30
+    mail_url: SecretStr = SecretStr("")
+    """`smtp://user:password@host:port` or `smtps://...`; `file:///folder` writes mails there and shows them on the mailbox page. Empty: mails wait."""
+    mail_sender: str = "Darkroom <no-reply@darkroom.example>"
+    mails_every_seconds: float = Field(default=2, gt=0)
+    mailbox_port: int = 8125
+    """The mailbox page of the embedded run; only with a mail_url of a folder, and only on this machine."""

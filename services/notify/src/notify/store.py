@@ -8,7 +8,7 @@ import asyncpg
 import orjson
 
 from common.db import Database
-from notify.domain import Head, Notice
+from notify.domain import Announcement, Delivery, Head, Notice
 
 _CHUNK_BYTES_MAX = 7800
 
@@ -103,3 +103,131 @@ async def delete_old_notices(db: Database, *, older_than: timedelta, limit: int)
         limit,
     )
     return len(rows)
+
+
+async def open_feeds(conn: asyncpg.Connection, users: Sequence[UUID]) -> None:
+    """Give people who are new a feed, so that what is said to everybody reaches them too."""
+    await conn.execute("INSERT INTO feed (user_id, seq) SELECT u, 0 FROM unnest($1::uuid[]) AS u ORDER BY u ON CONFLICT DO NOTHING", sorted(users))
+
+
+async def insert_announcement(conn: asyncpg.Connection, one: Announcement) -> bool:
+    """Keep it; False when its id is taken."""
+    row = await conn.fetchrow(
+        """
+        INSERT INTO announcement (announcement_id, title, content, data, user_ids, body_hash, said_by, created_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING RETURNING 1
+        """,
+        one.announcement_id,
+        one.title,
+        one.content,
+        orjson.dumps(one.data).decode(),
+        list(one.user_ids) if one.user_ids is not None else None,
+        one.body_hash,
+        one.said_by,
+        one.created_at,
+    )
+    return row is not None
+
+
+async def find_announcement(conn: asyncpg.Connection, announcement_id: UUID) -> Announcement | None:
+    """One, by id."""
+    row = await conn.fetchrow("SELECT * FROM announcement WHERE announcement_id = $1", announcement_id)
+    return _announcement(row) if row is not None else None
+
+
+async def lock_open_announcement(conn: asyncpg.Connection) -> Announcement | None:
+    """The oldest that has not reached everybody and that no other replica spreads now."""
+    row = await conn.fetchrow("SELECT * FROM announcement WHERE done_at IS NULL ORDER BY created_at LIMIT 1 FOR UPDATE SKIP LOCKED")
+    return _announcement(row) if row is not None else None
+
+
+async def list_audience(conn: asyncpg.Connection, one: Announcement, *, limit: int) -> list[UUID]:
+    """The next users it goes to, by id."""
+    rows = await conn.fetch(
+        """
+        SELECT f.user_id FROM feed f WHERE f.user_id > $1 AND ($2::uuid[] IS NULL OR f.user_id = ANY($2)) ORDER BY f.user_id LIMIT $3
+        """,
+        one.spread_to,
+        list(one.user_ids) if one.user_ids is not None else None,
+        limit,
+    )
+    return [row["user_id"] for row in rows]
+
+
+async def save_spread(conn: asyncpg.Connection, announcement_id: UUID, *, spread_to: UUID, reached: int, done_at: datetime | None) -> None:
+    """How far it went."""
+    await conn.execute(
+        "UPDATE announcement SET spread_to = $2, reached = $3, done_at = $4 WHERE announcement_id = $1", announcement_id, spread_to, reached, done_at
+    )
+
+
+async def insert_deliveries(conn: asyncpg.Connection, deliveries: Sequence[Delivery], now: datetime) -> None:
+    """Keep what was asked for, due at once."""
+    await conn.execute(
+        """
+        INSERT INTO delivery (delivery_id, user_id, template, ref, due_at, created_at)
+        SELECT d.delivery_id, d.user_id, d.template, d.ref, $5, $5
+        FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[]) AS d (delivery_id, user_id, template, ref) ORDER BY d.delivery_id
+        ON CONFLICT DO NOTHING
+        """,
+        [one.delivery_id for one in deliveries],
+        [one.user_id for one in deliveries],
+        [one.template for one in deliveries],
+        [one.ref for one in deliveries],
+        now,
+    )
+
+
+async def claim_deliveries(db: Database, *, lease: timedelta, limit: int) -> list[Delivery]:
+    """Lease what is due; each claim counts as a try, so one that kills its sender ends as well."""
+    now = db.clock.now()
+    rows = await db.fetch(
+        """
+        UPDATE delivery SET due_at = $2, tries = tries + 1
+        WHERE delivery_id IN (SELECT delivery_id FROM delivery WHERE state = 'waiting' AND due_at <= $1 ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED)
+        RETURNING delivery_id, user_id, template, ref, tries
+        """,
+        now,
+        now + lease,
+        limit,
+    )
+    return [Delivery(row["delivery_id"], row["user_id"], row["template"], row["ref"], row["tries"]) for row in rows]
+
+
+async def end_delivery(db: Database, one: Delivery, *, error: str | None) -> None:
+    """Sent, or given up with a reason; guarded by the try, so a sender whose lease ran out changes nothing."""
+    await db.fetch(
+        "UPDATE delivery SET state = $3, error = $4, ended_at = $5 WHERE delivery_id = $1 AND tries = $2 AND state = 'waiting'",
+        one.delivery_id,
+        one.tries,
+        "sent" if error is None else "failed",
+        error,
+        db.clock.now(),
+    )
+
+
+async def delay_delivery(db: Database, one: Delivery, *, by: timedelta, error: str) -> None:
+    """Try again later."""
+    await db.fetch(
+        "UPDATE delivery SET due_at = $3, error = $4 WHERE delivery_id = $1 AND tries = $2 AND state = 'waiting'",
+        one.delivery_id,
+        one.tries,
+        db.clock.now() + by,
+        error,
+    )
+
+
+def _announcement(row: asyncpg.Record) -> Announcement:
+    return Announcement(
+        row["announcement_id"],
+        row["title"],
+        row["content"],
+        orjson.loads(row["data"]),
+        tuple(row["user_ids"]) if row["user_ids"] is not None else None,
+        row["body_hash"],
+        row["said_by"],
+        row["created_at"],
+        row["spread_to"],
+        row["reached"],
+        row["done_at"] is not None,
+    )

@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import time
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from functools import partial
 from uuid import UUID
 
 import asyncpg
@@ -11,7 +13,7 @@ import structlog
 
 from common.errors import Unavailable
 from common.service import Loop
-from notify import store
+from notify import commands, store
 from notify.deps import Deps
 
 log = structlog.get_logger()
@@ -43,6 +45,36 @@ async def forget_old_notices(deps: Deps) -> None:
     kept = timedelta(days=deps.settings.feed_kept_days)
     while await store.delete_old_notices(deps.db, older_than=kept, limit=_BATCH) == _BATCH:
         await asyncio.sleep(0.1)
+
+
+async def spread_announcements(deps: Deps) -> None:
+    """Bring what operators said into the feeds, a batch of people at a time."""
+    there_was_one = True
+    while there_was_one:
+        async with deps.db.transaction() as tx:
+            there_was_one, notices = await commands.spread_announcement(tx, origin=deps.hub.origin)
+            tx.after_commit(partial(deps.hub.push_notices, notices))
+
+
+def whenever(wake: asyncio.Event, seconds: float, step: Callable[[], Awaitable[None]]) -> Loop:
+    """Run a step when somebody in this process asks for it, and now and then for what others left."""
+
+    async def loop(draining: asyncio.Event) -> None:
+        while not draining.is_set():
+            try:
+                await step()
+            except Unavailable as error:
+                log.warning("loop.waits", error=str(error)[:200])
+            except Exception as error:
+                log.error("loop.failed", exc_info=error)
+            waits = [asyncio.create_task(one.wait(), name="whenever") for one in (wake, draining)]
+            await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            for one in waits:
+                one.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
+            wake.clear()
+
+    return loop
 
 
 def listen_for_hints(deps: Deps) -> Loop:

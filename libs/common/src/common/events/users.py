@@ -11,7 +11,7 @@ class UserRegistered(Fact):
 
     topic: ClassVar[str] = "user.registered"
     owner: ClassVar[Service] = "identity"
-    groups: ClassVar[tuple[Service, ...]] = ("works",)
+    groups: ClassVar[tuple[Service, ...]] = ("works", "notify")
     personal_data: ClassVar[bool] = True
     example: ClassVar[dict[str, Any]] = {"sequence": 1, "user_id": "0198c3a0-0000-7000-8000-000000000002", "name": "ada", "avatar_key": None, "source": "email"}
 

@@ -1,6 +1,7 @@
 """Routes of notify."""
 
 from common.web import Route
+from notify.api import v1
 from notify.api.photo import open_socket
 
-routes = (Route("GET", "/ws", open_socket, auth="none", raw=True, summary="Live frames: authenticate with the first one"),)
+routes = (Route("GET", "/ws", open_socket, auth="none", raw=True, summary="Live frames: authenticate with the first one"), *v1.ROUTES)
