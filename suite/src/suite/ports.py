@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from common.settings import PORTS
-from suite.embedded.parts import is_port_taken
+from suite.embedded.parts import free_port, is_port_taken
 from suite.home import Home, SuiteError
 from suite.members import NAMES
 
@@ -58,7 +58,7 @@ def choose_ports(home: Home, *, any_ports: bool, replicas: Mapping[str, int]) ->
         parts = {"postgres": POSTGRES_PORT, "kafka": KAFKA_PORT, "mailbox": MAILBOX_PORT}
         chosen = {**names, **{part: _number(f"DARKROOM_{part.upper()}_PORT", port) for part, port in parts.items()}}
     services = {name: [chosen[name] + REPLICA_STEP * n for n in range(replicas.get(name, 1))] for name in NAMES}
-    return Ports(services, **{part: chosen[part] for part in PARTS})
+    return Ports(services, **{part: chosen.get(part) or free_port() for part in PARTS})  # a folder of an older version knows fewer parts
 
 
 def _number(name: str, default: int) -> int:

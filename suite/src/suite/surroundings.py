@@ -68,6 +68,8 @@ def environment_of(name: str, replica: int, *, shared: Mapping[str, str], home: 
         f"{prefix}_KEY_PATH": str(home.key_path(name)),
         **{f"{prefix}_{word}": os.environ.get(f"{prefix}_{word}", value) for word, value in STOP_SECONDS.items()},
     }
+    if name == "notify" and replica > 0:
+        own["NOTIFY_MAILBOX_PORT"] = "0"  # one page for all replicas
     if name in databases:
         own[f"{prefix}_DATABASE_URL"] = databases[name].role_url
         own[f"{prefix}_MIGRATION_DATABASE_URL"] = databases[name].owner_url

@@ -85,4 +85,6 @@ def _open_mailer(settings: NotifySettings, clock: Clock) -> Mailer | None:
 
 def _mailbox(settings: NotifySettings, mailer: Mailer | None) -> list[Loop]:
     """The page shows links that open accounts, so it is never served to another machine."""
-    return [mailbox_loop(mailer.folder, "127.0.0.1", settings.mailbox_port)] if isinstance(mailer, FolderMailer) else []
+    if not isinstance(mailer, FolderMailer) or settings.mailbox_port == 0:
+        return []
+    return [mailbox_loop(mailer.folder, "127.0.0.1", settings.mailbox_port)]

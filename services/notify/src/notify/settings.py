@@ -29,4 +29,4 @@ class NotifySettings(ServiceSettings):
     mail_sender: str = "Darkroom <no-reply@darkroom.example>"
     mails_every_seconds: float = Field(default=2, gt=0)
     mailbox_port: int = 8125
-    """The mailbox page of the embedded run; only with a mail_url of a folder, and only on this machine."""
+    """The mailbox page of the embedded run; only with a mail_url of a folder, and only on this machine. 0: no page."""
