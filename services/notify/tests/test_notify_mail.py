@@ -1,14 +1,18 @@
 """Mails: kept when asked for, sent once, tried again, given up; through a folder and through a real SMTP server."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
+import asyncpg
+import orjson
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from aiosmtpd.smtp import SMTP
@@ -16,9 +20,11 @@ from aiosmtpd.smtp import SMTP
 from common.clock import FakeClock
 from common.db import Database
 from common.errors import Unavailable, UserNotFound
+from common.events import Event, OrderPaid
 from common.ids import new_id
-from notify import commands, postman
+from notify import commands, postman, store
 from notify.clients import Address
+from notify.consumers import on_order_paid
 from notify.domain import TRIES_MAX, Delivery
 from notify.mailbox import build_mailbox
 from notify.mailers import FolderMailer, MailRefused, SmtpMailer, open_mailer
@@ -220,3 +226,18 @@ def test_back_off_never_shrinks() -> None:
     waits = [next_try(tries) for tries in range(1, TRIES_MAX)]
     assert waits == sorted(waits, key=lambda wait: wait or timedelta())
     assert next_try(TRIES_MAX) is None
+
+
+async def test_a_paid_order_is_told_in_the_feed_and_by_one_mail(office: Office) -> None:
+    fact = OrderPaid.model_validate_json(orjson.dumps(OrderPaid.example))
+    event: Event[Any] = Event(new_id(), fact, NOW)
+    deps = SimpleNamespace(hub=SimpleNamespace(origin="here", push_notices=lambda _notices: None), mail_asked=asyncio.Event())
+    for _ in range(2):
+        with contextlib.suppress(asyncpg.UniqueViolationError):
+            async with office.db.transaction() as tx:
+                await on_order_paid(deps, tx, [event])  # type: ignore[arg-type]
+    await office.send()
+    assert len(office.mails()) == 1
+    assert fact.order_no in office.mails()[0].get_body(("plain",)).get_content()
+    [notice] = await store.list_notices(office.db, fact.user_id, after_seq=0, limit=5)
+    assert (notice.type, notice.payload["order_no"]) == ("order_paid", fact.order_no)

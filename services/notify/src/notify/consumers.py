@@ -6,20 +6,41 @@ from typing import Any
 
 from common.bus.consumer import Subscriptions
 from common.db import Tx
-from common.events import CreditsChanged, Event, Fact, TaskCancelled, TaskCompleted, TaskEnded, TaskFailed, TaskProgressed, UserRegistered, WorkCreated
+from common.events import (
+    CreditsChanged,
+    Event,
+    Fact,
+    MembershipChanged,
+    OrderPaid,
+    TaskCancelled,
+    TaskCompleted,
+    TaskEnded,
+    TaskFailed,
+    TaskProgressed,
+    UserRegistered,
+    WorkCreated,
+)
 from notify import commands, store
 from notify.deps import Deps
-from notify.domain import News
+from notify.domain import Delivery, News
 from notify.schemas.frames import render_credits, render_progress
 
 subscriptions = Subscriptions(group="notify")
 
 
-@subscriptions.hear(TaskCompleted, TaskFailed, TaskCancelled, WorkCreated)
+@subscriptions.hear(TaskCompleted, TaskFailed, TaskCancelled, WorkCreated, MembershipChanged)
 async def on_news(deps: Deps, tx: Tx, events: Sequence[Event[Fact]]) -> None:
     """A row in each owner's feed, then a push. Safe twice: the inbox and the feed's unique event id keep one row per fact."""
     notices = await commands.store_notices(tx, [_news(event) for event in events], origin=deps.hub.origin)
     tx.after_commit(lambda: deps.hub.push_notices(notices))
+
+
+@subscriptions.hear(OrderPaid)
+async def on_order_paid(deps: Deps, tx: Tx, events: Sequence[Event[OrderPaid]]) -> None:
+    """A notice and a receipt by mail; both carry the fact's own id, so they are made once."""
+    await on_news(deps, tx, events)
+    await commands.keep_deliveries(tx, [Delivery(event.event_id, event.fact.user_id, "order_paid", event.fact.order_no) for event in events])
+    tx.after_commit(deps.mail_asked.set)
 
 
 @subscriptions.hear(UserRegistered)
@@ -59,6 +80,18 @@ def _news(event: Event[Fact]) -> News:
             "public": fact.public,
         }
         return News(fact.user_id, event.event_id, "work_created", payload)
+    if isinstance(fact, OrderPaid):
+        payload = {
+            "order_no": fact.order_no,
+            "package_id": fact.package_id,
+            "asset": fact.asset,
+            "granted": fact.granted,
+            "membership_days": fact.membership_days,
+        }
+        return News(fact.user_id, event.event_id, "order_paid", payload)
+    if isinstance(fact, MembershipChanged):
+        payload = {"change": fact.kind, "active_until": fact.active_until.isoformat(), "order_no": fact.order_no}
+        return News(fact.user_id, event.event_id, "membership_changed", payload)
     assert isinstance(fact, TaskEnded)
     payload = {
         "task_id": str(fact.task_id),

@@ -50,6 +50,7 @@ class OrderPaid(_OrderFact):
     """The payment arrived and what was bought is there. It may come after order.expired: a payment that was late."""
 
     topic: ClassVar[str] = "order.paid"
+    groups: ClassVar[tuple[Service, ...]] = ("notify",)
     example: ClassVar[dict[str, Any]] = {**_EXAMPLE, "method": "wechat", "membership_days": 30}
 
     method: str
@@ -77,6 +78,7 @@ class MembershipChanged(Fact):
 
     topic: ClassVar[str] = "membership.changed"
     owner: ClassVar[Service] = "billing"
+    groups: ClassVar[tuple[Service, ...]] = ("notify",)
     example: ClassVar[dict[str, Any]] = {
         "sequence": 1,
         "user_id": "0198c3a0-0000-7000-8000-000000000002",
