@@ -1,6 +1,7 @@
 """What billing's tests share: real books on a real database, with a clock moved by hand."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from hashlib import sha256
@@ -8,21 +9,26 @@ from pathlib import Path
 from typing import Any, Literal
 from uuid import UUID
 
+import aiohttp
 import asyncpg
 import orjson
 import pytest
 
 from billing import commands, lanes
 from billing.api import ROUTES
+from billing.app import config_keys, open_payments
 from billing.auditor import Auditor
-from billing.clients import Generation
+from billing.clients import Generation, People
 from billing.deps import Deps
 from billing.domain import Adjust, Asset, Balance, CaptureHold, Finding, Findings, Held, Hold, HoldTerms, PlaceHold, Record, SignUp
 from billing.numbers import Numbers
+from billing.providers import SandboxProvider
 from billing.settings import BillingSettings
 from billing.store import audit, records
+from billing.totals import Totals
 from common.client import ServiceClient
 from common.clock import FakeClock
+from common.config import Config
 from common.db import Database
 from common.errors import ServiceError, Unavailable
 from common.events import CreditsChanged
@@ -40,7 +46,7 @@ class Bank:
     clock: FakeClock
     superuser_url: str
     terms: HoldTerms = field(default_factory=HoldTerms)
-    signup: SignUp = field(default_factory=SignUp)
+    signup: lanes.SignUpTerms = SignUp
 
     def ask(
         self, user_id: UUID, items: int = 1, *, task_id: UUID | None = None, asset: Asset = "credit", price: int = 1, body: str = "", seconds: int = 2000
@@ -51,7 +57,7 @@ class Bank:
 
     async def open(self, *user_ids: UUID) -> None:
         async with self.db.transaction() as tx:
-            await commands.open_accounts(tx, user_ids, self.signup)
+            await commands.open_accounts(tx, user_ids, self.signup())
 
     async def place(self, *asks: PlaceHold) -> list[Held | ServiceError]:
         return await lanes.change_opened(self.db, self.signup, lambda tx: commands.place_holds(tx, asks, self.terms))
@@ -142,6 +148,28 @@ def user_id() -> UUID:
     return new_id()
 
 
+class UserIds(Model):
+    user_ids: list[UUID]
+
+
+class FakeIdentity:
+    """Answers like identity's `POST /internal/users/list`, about the people it was told of."""
+
+    def __init__(self) -> None:
+        self.names: dict[UUID, str] = {}
+        self.away = False
+
+    async def list_users(self, request: Request[None]) -> Answer:
+        if self.away:
+            raise Unavailable("a test")
+        known = [{"user_id": user_id, "username": self.names[user_id]} for user_id in request.body.user_ids if user_id in self.names]
+        return Answer(orjson.dumps({"users": known}, default=str))
+
+    @property
+    def routes(self) -> list[Route]:
+        return [Route("POST", "/internal/users/list", self.list_users, auth="service", body=UserIds)]
+
+
 class TaskIds(Model):
     task_ids: list[UUID]
 
@@ -183,24 +211,55 @@ def generation() -> FakeGeneration:
 
 
 @pytest.fixture
-async def deps(bank: Bank, generation: FakeGeneration, passes: Passes, tmp_path: Path) -> AsyncIterator[Deps]:
-    """What billing has open, with a generation that answers over HTTP."""
-    async with open_door(generation.routes, name="generation", passes=passes) as door:
-        settings = passes.settings(BillingSettings, "billing", tmp_path, {"GENERATION_URL": door.url})
-        numbers = Numbers.of(Metrics("billing"))
-        async with (
-            ServiceClient("generation", settings, "billing") as client,
-            lanes.holds_lane(bank.db, bank.terms, bank.signup) as holds,
-            lanes.balance_lane(bank.db, bank.signup) as balances,
-        ):
-            yield Deps(
-                db=bank.db, holds=holds, balances=balances, generation=Generation(client, call_seconds=2), prices=settings.prices(), signup=bank.signup,
-                hold_terms=bank.terms, numbers=numbers, auditor=Auditor(bank.db, numbers, sweep_seconds=10, full_hour_utc=3),
-            )  # fmt: skip
+def identity() -> FakeIdentity:
+    return FakeIdentity()
+
+
+OpenDeps = Callable[[Database], AbstractAsyncContextManager[Deps]]
+
+
+@pytest.fixture
+async def open_deps(bank: Bank, generation: FakeGeneration, identity: FakeIdentity, passes: Passes, tmp_path: Path) -> AsyncIterator[OpenDeps]:
+    """Opens what a billing process has open, as often as processes are wanted; with neighbours that answer over HTTP."""
+    async with (
+        open_door(generation.routes, name="generation", passes=passes) as generations,
+        open_door(identity.routes, name="identity", passes=passes) as identities,
+        aiohttp.ClientSession() as http,
+    ):
+        settings = passes.settings(BillingSettings, "billing", tmp_path, {"GENERATION_URL": generations.url, "IDENTITY_URL": identities.url})
+
+        @asynccontextmanager
+        async def opened(db: Database) -> AsyncIterator[Deps]:
+            numbers, config = Numbers.of(Metrics("billing")), Config(db, config_keys(settings))
+            await config.read()
+            sandbox = SandboxProvider(db, http, secret=settings.sandbox_key, public_url="http://shop.test", notify_url="http://127.0.0.1:1/nobody")
+            async with (
+                ServiceClient("generation", settings, "billing") as client,
+                ServiceClient("identity", settings, "billing") as people,
+                lanes.holds_lane(db, bank.terms, bank.signup) as holds,
+                lanes.balance_lane(db, bank.signup) as balances,
+            ):
+                yield Deps(
+                    db=db, holds=holds, balances=balances, generation=Generation(client, call_seconds=2), prices=settings.prices(), signup=bank.signup,
+                    hold_terms=bank.terms, numbers=numbers, auditor=Auditor(db, numbers, sweep_seconds=10, full_hour_utc=3),
+                    people=People(people, call_seconds=1), payments=open_payments(sandbox), order_terms=settings.order_terms(), sandbox=sandbox,
+                    config=config, totals=Totals(db, kept_seconds=5),
+                )  # fmt: skip
+
+        yield opened
+
+
+@pytest.fixture
+async def deps(bank: Bank, open_deps: OpenDeps) -> AsyncIterator[Deps]:
+    """What billing has open."""
+    async with open_deps(bank.db) as opened:
+        yield opened
 
 
 @pytest.fixture
 async def door(deps: Deps, passes: Passes) -> AsyncIterator[Door]:
-    """Billing's edge."""
+    """Billing's edge; the sandbox sends its notices there."""
     async with open_door(ROUTES, deps, name="billing", passes=passes) as opened:
+        assert deps.sandbox is not None
+        deps.sandbox._notify_url = f"{opened.url}/api/credits/payment/callback"
         yield opened

@@ -3,10 +3,13 @@
 from dataclasses import dataclass
 
 from billing.auditor import Auditor
-from billing.clients import Generation
-from billing.domain import HoldTerms, PriceList, SignUp
-from billing.lanes import BalanceLane, HoldsLane
+from billing.clients import Generation, People
+from billing.domain import HoldTerms, OrderTerms, PriceList
+from billing.lanes import BalanceLane, HoldsLane, SignUpTerms
 from billing.numbers import Numbers
+from billing.providers import Payments, SandboxProvider
+from billing.totals import Totals
+from common.config import Config
 from common.db import Database
 
 
@@ -17,7 +20,13 @@ class Deps:
     balances: BalanceLane
     generation: Generation
     prices: PriceList
-    signup: SignUp
+    signup: SignUpTerms
     hold_terms: HoldTerms
     numbers: Numbers
     auditor: Auditor
+    people: People
+    payments: Payments
+    order_terms: OrderTerms
+    sandbox: SandboxProvider | None
+    config: Config
+    totals: Totals

@@ -16,12 +16,14 @@ T = TypeVar("T")
 
 HoldsLane = Lane[Sequence[PlaceHold], list[Held | ServiceError]]
 BalanceLane = Lane[UUID, Balance]
+SignUpTerms = Callable[[], SignUp]
+"""What a new user starts with, as it is now."""
 
 # An ask is a whole request, itself a batch: so many of them in one transaction.
 _REQUESTS_MAX = 8
 
 
-async def change_opened(db: Database, terms: SignUp, change: Callable[[Tx], Awaitable[T]]) -> T:
+async def change_opened(db: Database, terms: SignUpTerms, change: Callable[[Tx], Awaitable[T]]) -> T:
     """Run a change in a transaction; when it names users nobody has seen, open their accounts and run it again."""
     try:
         async with db.transaction() as tx:
@@ -32,7 +34,7 @@ async def change_opened(db: Database, terms: SignUp, change: Callable[[Tx], Awai
         return await change(tx)
 
 
-async def read_balances(db: Database, terms: SignUp, user_ids: Collection[UUID]) -> dict[UUID, Balance]:
+async def read_balances(db: Database, terms: SignUpTerms, user_ids: Collection[UUID]) -> dict[UUID, Balance]:
     """What these users have; the first question about a user opens the accounts."""
     async with db.read() as conn:
         found = await accounts.list_balances(conn, list(user_ids))
@@ -44,7 +46,7 @@ async def read_balances(db: Database, terms: SignUp, user_ids: Collection[UUID])
     return found
 
 
-def holds_lane(db: Database, terms: HoldTerms, signup: SignUp) -> HoldsLane:
+def holds_lane(db: Database, terms: HoldTerms, signup: SignUpTerms) -> HoldsLane:
     """One transaction for several requests to place holds."""
 
     async def run(requests: Sequence[Sequence[PlaceHold]]) -> list[list[Held | ServiceError] | ServiceError]:
@@ -55,7 +57,7 @@ def holds_lane(db: Database, terms: HoldTerms, signup: SignUp) -> HoldsLane:
     return Lane(run, name="holds", batch_max=_REQUESTS_MAX)
 
 
-def balance_lane(db: Database, signup: SignUp) -> BalanceLane:
+def balance_lane(db: Database, signup: SignUpTerms) -> BalanceLane:
     """One statement for several users who look at what they have."""
 
     async def run(user_ids: Sequence[UUID]) -> list[Balance | ServiceError]:
@@ -65,6 +67,6 @@ def balance_lane(db: Database, signup: SignUp) -> BalanceLane:
     return Lane(run, name="balances")
 
 
-async def _open(db: Database, terms: SignUp, user_ids: Collection[UUID]) -> None:
+async def _open(db: Database, terms: SignUpTerms, user_ids: Collection[UUID]) -> None:
     async with db.transaction() as tx:
-        await commands.open_accounts(tx, user_ids, terms)
+        await commands.open_accounts(tx, user_ids, terms())

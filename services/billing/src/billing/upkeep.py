@@ -1,20 +1,25 @@
-"""Loops that repair: holds open for long, grants that ran out."""
+"""Loops that repair: holds open for long, grants that ran out, orders whose notice never came, refunds without an answer."""
 
+import asyncio
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
-from billing import commands
+from billing import checkout, commands
 from billing.deps import Deps
-from billing.domain import Finding
+from billing.domain import Finding, Order, Payment
 from billing.domain.entry import microseconds
-from billing.store import accounts, holds
-from common.errors import Internal, Unavailable
+from billing.store import accounts, holds, notices, orders
+from common.errors import Internal, ServiceError, Unavailable
 from common.log import get_logger
 
 log = get_logger()
 
 _LOTS_BATCH = 200
+_NOTICE_AFTER = timedelta(seconds=30)
+_NOTICES_BATCH = 100
+_REFUNDS_BATCH = 20
+_PROVIDER_ASKS = 5
 
 
 async def look_at_open_holds(deps: Deps, *, batch_max: int) -> None:
@@ -72,3 +77,72 @@ async def count_open_holds(deps: Deps) -> None:
         open_holds, oldest_at = await accounts.sum_open_holds(conn)
     deps.numbers.open_holds.set(open_holds)
     deps.numbers.oldest_hold_seconds.set((deps.db.clock.now() - oldest_at).total_seconds() if oldest_at else 0)
+
+
+async def look_at_notices(deps: Deps) -> None:
+    """Let messages have their effect that were kept just before a process died. Their signature was verified when they came."""
+    async with deps.db.read() as conn:
+        forgotten = await notices.list_unhandled(conn, deps.db.clock.now() - _NOTICE_AFTER, _NOTICES_BATCH)
+    for one in forgotten:
+        provider = deps.payments.named(one.provider)
+        if provider is None:
+            continue
+        notice = provider.read(one.body)
+        if notice.payment is not None:
+            await checkout.settle(deps, [notice.payment])
+        else:
+            await checkout.cancel(deps, one.provider, one.event_id, one.order_no)
+
+
+async def look_at_orders(deps: Deps, *, batch_max: int) -> None:
+    """Ask the providers about orders nobody has told us of; one whose time is over is closed there first, then here."""
+    async with deps.db.read() as conn:
+        due = await orders.list_due_orders(conn, deps.db.clock.now(), batch_max)
+    asks = asyncio.Semaphore(_PROVIDER_ASKS)
+
+    async def look(order: Order) -> None:
+        async with asks:
+            await _look_at_order(deps, order)
+
+    async with asyncio.TaskGroup() as group:
+        for order in due:
+            group.create_task(look(order))
+
+
+async def _look_at_order(deps: Deps, order: Order) -> None:
+    now = deps.db.clock.now()
+    provider = deps.payments.named(order.provider)
+    late = now >= order.expires_at
+    payment: Payment | None = None
+    try:
+        if provider is None:
+            raise Unavailable(f"no provider is called {order.provider} here")
+        standing = await (provider.close(order) if late else provider.query(order))
+        payment = standing.payment if standing.state == "paid" else None
+        if payment is not None:
+            log.warning("order.notice_never_came", order_no=order.order_no)
+            await checkout.settle(deps, [payment])
+        elif late and standing.state in ("closed", "absent", "declined"):
+            await checkout.end(deps, [order.order_no], "expired")
+            return
+    except ServiceError as error:
+        log.warning("order.nobody_answered", order_no=order.order_no, error=str(error)[:200])
+    async with deps.db.read() as conn:
+        await orders.look_later(conn, [order.order_id], now + timedelta(seconds=deps.order_terms.query_seconds))
+
+
+async def look_at_refunds(deps: Deps) -> None:
+    """Ask again for money whose giving back nobody has confirmed."""
+    now = deps.db.clock.now()
+    async with deps.db.read() as conn:
+        due = await orders.list_due_refunds(conn, now, _REFUNDS_BATCH)
+    for refund in due:
+        try:
+            await checkout.carry_refund(deps, refund)
+        except ServiceError as error:
+            log.warning("refund.nobody_answered", order_no=refund.order_no, error=str(error)[:200])
+            async with deps.db.read() as conn:
+                await orders.look_at_refund_later(conn, refund.refund_id, now + commands.REFUND_LOOK_AFTER)
+    async with deps.db.read() as conn:
+        oldest_at = await orders.find_oldest_refund(conn)
+    deps.numbers.oldest_refund_seconds.set((now - oldest_at).total_seconds() if oldest_at else 0)

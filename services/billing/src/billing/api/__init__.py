@@ -1,5 +1,5 @@
 """What billing answers."""
 
-from billing.api import internal, photo, song
+from billing.api import admin, internal, orders, photo, sandbox, song
 
-ROUTES = (*photo.ROUTES, *song.ROUTES, *internal.ROUTES)
+ROUTES = (*photo.ROUTES, *orders.ROUTES, *song.ROUTES, *internal.ROUTES, *admin.ROUTES, *sandbox.ROUTES)

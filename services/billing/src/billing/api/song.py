@@ -1,10 +1,13 @@
 """The song dialect's routes about points."""
 
 from billing import queries
+from billing.api.orders import place_order
 from billing.deps import Deps
-from billing.schemas.song import PointsShown, UserPointer, UserShown
+from billing.schemas.song import PointsShown, PurchaseAsk, PurchaseShown, UserPointer, UserShown
 from common.web import Answer, Request, Route
 from common.web.song import SongPage, SongPageQuery
+
+_PURCHASE = "POST /points/purchase"
 
 
 async def list_points(request: Request[Deps]) -> Answer:
@@ -17,4 +20,14 @@ async def list_points(request: Request[Deps]) -> Answer:
     return Answer(SongPage[PointsShown](results=shown, page=query.page, limit=query.limit, total=total))
 
 
-ROUTES = (Route("GET", "/points/history", list_points, query=SongPageQuery, answers={200: SongPage[PointsShown]}, summary="What changed my points"),)
+async def purchase(request: Request[Deps]) -> Answer:
+    """Order points or a membership; the client's amount is only compared."""
+    ask = request.body
+    order, headers = await place_order(request, ask.packageId, "point", ask.payment.method, _PURCHASE, price_minor=ask.price_minor)
+    return Answer(PurchaseShown.of(order), status=201, headers=headers)
+
+
+ROUTES = (
+    Route("GET", "/points/history", list_points, query=SongPageQuery, answers={200: SongPage[PointsShown]}, summary="What changed my points"),
+    Route("POST", "/points/purchase", purchase, body=PurchaseAsk, answers={201: PurchaseShown}, summary="Order points or a membership"),
+)

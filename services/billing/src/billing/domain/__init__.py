@@ -7,7 +7,7 @@ from billing.domain.book import Book
 from billing.domain.entry import ASSETS, Asset, Entry, System
 from billing.domain.findings import Findings
 from billing.domain.lot import Lot
-from billing.domain.order import Fault, Method, Order, OrderState, Payment, Period, Refund
+from billing.domain.order import Fault, Method, Order, OrderState, OrderTerms, Payment, Period, Refund
 from billing.domain.package import PACKAGES, Package
 from billing.domain.price import PriceList
 
@@ -33,6 +33,7 @@ __all__ = [
     "Method",
     "Order",
     "OrderState",
+    "OrderTerms",
     "Owner",
     "Package",
     "Payment",

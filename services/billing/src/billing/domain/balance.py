@@ -17,6 +17,9 @@ class Purse(NamedTuple):
     total_in: int
     consumed: int
     records: int
+    consumes: int = 0
+    recharges: int = 0
+    recharged: int = 0
 
 
 class Balance(NamedTuple):

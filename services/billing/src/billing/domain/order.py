@@ -8,11 +8,20 @@ from uuid import UUID
 from billing.domain.entry import Asset
 
 OrderState = Literal["pending", "paid", "refunded", "cancelled", "expired"]
-Method = Literal["wechat", "alipay", "sandbox"]
+Method = Literal["wechat", "alipay", "stripe", "sandbox"]
 Fault = Literal["unknown_order", "provider", "merchant", "currency", "amount", "intent", "paid_twice"]
 """Why money that arrived buys nothing: somebody has to look at it."""
 
 _LATEST_YEAR = 9000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderTerms:
+    """How long an order waits for its payment, and how often its provider is asked."""
+
+    expiry_seconds: float = 1800
+    query_seconds: float = 60
+    pending_max: int = 20
 
 
 @dataclass(slots=True, kw_only=True)

@@ -1,10 +1,11 @@
 """The photo dialect: balance and history of credits."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, time, timedelta
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 from billing.domain import Balance, Record, RecordKind
 from billing.schemas.words import describe
@@ -45,6 +46,24 @@ class BalanceShown(Model):
         return cls(credits=purse.available, total_credits=purse.total_in, total_consumed_credits=purse.consumed + purse.held)
 
 
+class StatsShown(Model):
+    """Sums of my credits; `total_consumed` counts what is being spent too, as the balance does."""
+
+    current_balance: int
+    total_recharged: int
+    total_consumed: int
+    recharge_count: int
+    consume_count: int
+
+    @classmethod
+    def of(cls, balance: Balance) -> "StatsShown":
+        purse = balance.credit
+        return cls(
+            current_balance=purse.available, total_recharged=purse.recharged, total_consumed=purse.consumed + purse.held,
+            recharge_count=purse.recharges, consume_count=purse.consumes,
+        )  # fmt: skip
+
+
 class RecordsQuery(PageQuery):
     """Which records; dates are inclusive."""
 
@@ -62,18 +81,18 @@ class RecordShown(Model):
     type: RecordKind
     amount: int
     balance_after: int
-    related_id: UUID | None
+    related_id: str | None = Field(description="the task, or the number of the order")
     description: str
     created_at: Moment
 
     @classmethod
-    def of(cls, record: Record, lang: Lang) -> "RecordShown":
+    def of(cls, record: Record, lang: Lang, order_nos: Mapping[UUID, str]) -> "RecordShown":
         return cls(
             record_id=derived_id("record", record.account_id, record.number),
             type=record.kind,
             amount=record.amount,
             balance_after=record.available_after,
-            related_id=record.ref_id,
+            related_id=None if record.ref_id is None else order_nos.get(record.ref_id) or str(record.ref_id),
             description=describe(record, lang),
             created_at=record.at,
         )

@@ -1,10 +1,12 @@
-"""The song dialect: the history of points."""
+"""The song dialect: the history of points, and buying them."""
 
+from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
 from pydantic import Field
 
-from billing.domain import Record
+from billing.domain import Method, Order, OrderState, Record
 from billing.schemas.words import describe
 from common.messages import Lang
 from common.web import Model, Moment
@@ -19,6 +21,43 @@ class UserPointer(UserShown):
 
     type_: str = Field(default="Pointer", alias="__type")
     className: str = "_User"
+
+
+class PaymentAsk(Model):
+    method: Method
+    amount: Decimal = Field(ge=0, le=1_000_000, allow_inf_nan=False, description="what the client thinks it costs, in the currency's major unit")
+
+
+class PurchaseAsk(Model):
+    packageId: str = Field(min_length=1, max_length=64)
+    payment: PaymentAsk
+
+    @property
+    def price_minor(self) -> int:
+        """What the client expects to pay; no whole number of minor units is no price of ours."""
+        minor = self.payment.amount * 100
+        return int(minor) if minor == int(minor) else -1
+
+
+class PaymentShown(Model):
+    method: Method
+    amount: float
+    currency: str
+    params: dict[str, Any]
+
+
+class PurchaseShown(Model):
+    """An order of points, and what the client's payment call wants to know."""
+
+    orderNo: str
+    status: OrderState
+    packageId: str
+    payment: PaymentShown
+
+    @classmethod
+    def of(cls, order: Order) -> "PurchaseShown":
+        payment = PaymentShown(method=order.method, amount=order.price_minor / 100, currency=order.currency, params=order.params or {})
+        return cls(orderNo=order.order_no, status=order.state, packageId=order.package_id, payment=payment)
 
 
 class PointsShown(Model):

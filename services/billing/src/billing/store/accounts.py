@@ -14,12 +14,13 @@ async def list_balances(conn: asyncpg.Connection, user_ids: Sequence[UUID]) -> d
     rows = await conn.fetch(
         """
         SELECT user_id, asset, account_id, posted - held AS available, held, posted, posted + consumed AS total_in, consumed, records,
+            consumes, recharges, recharged,
             (SELECT max(ends_at) FROM membership_period AS period WHERE period.user_id = account.user_id) AS active_until
         FROM account WHERE user_id = ANY($1::uuid[]) ORDER BY user_id, asset
         """,
         user_ids,
     )
-    purses = {(row["user_id"], row["asset"]): Purse(*list(row)[2:9]) for row in rows}
+    purses = {(row["user_id"], row["asset"]): Purse(*list(row)[2:12]) for row in rows}
     return {
         row["user_id"]: Balance(row["user_id"], purses[row["user_id"], "credit"], purses[row["user_id"], "point"], row["active_until"])
         for row in rows

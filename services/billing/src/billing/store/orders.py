@@ -94,7 +94,7 @@ async def list_orders(conn: asyncpg.Connection, wanted: OrderFilter, *, offset: 
 async def count_pending(conn: asyncpg.Connection, user_id: UUID, limit: int) -> int:
     """How many orders of this user wait for their payment; counts no further than the limit."""
     found: int = await conn.fetchval(
-        "SELECT count(*) FROM (SELECT FROM payment_order WHERE user_id = $1 AND state = 'pending' LIMIT $2) AS some", user_id, limit
+        "SELECT count(*) FROM (SELECT FROM payment_order WHERE user_id = $1 AND state = 'pending' LIMIT $2) AS pending", user_id, limit
     )
     return found
 
@@ -175,6 +175,12 @@ async def list_refunds(conn: asyncpg.Connection, order_no: str) -> list[Refund]:
 async def list_due_refunds(conn: asyncpg.Connection, now: datetime, limit: int) -> list[Refund]:
     rows = await conn.fetch(f"SELECT {_REFUND} FROM order_refund WHERE state = 'clawed_back' AND look_at <= $1 ORDER BY look_at LIMIT $2", now, limit)
     return [Refund(**dict(row)) for row in rows]
+
+
+async def find_oldest_refund(conn: asyncpg.Connection) -> datetime | None:
+    """Since when the longest waiting refund waits."""
+    found: datetime | None = await conn.fetchval("SELECT min(created_at) FROM order_refund WHERE state = 'clawed_back'")
+    return found
 
 
 async def insert_refund(conn: asyncpg.Connection, refund: Refund) -> None:
