@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from common.bus import Bus
 from common.metrics import Metrics
 from common.service import Service, every
+from gateway.composed import Composed
 from gateway.front import Hall
 from gateway.health import Health
 from gateway.lines import Pool
@@ -46,10 +47,12 @@ async def opened_hall(settings: GatewaySettings, metrics: Metrics) -> AsyncItera
     replicas = open_replicas(urls, now=asyncio.get_running_loop().time, pause_seconds=settings.away_pause_seconds)
     async with (
         Health(_ready_urls(settings, urls)) as health,
+        Composed(replicas, connect_seconds=settings.connect_seconds) as composed,
         Streamed(
             table,
             replicas,
             health.answer,
+            composed,
             connect_seconds=settings.connect_seconds,
             progress_seconds=settings.progress_seconds,
             idle_seconds=settings.head_seconds,

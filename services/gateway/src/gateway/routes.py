@@ -12,6 +12,7 @@ MIB = 1024 * KIB
 JSON_BYTES_MAX = 256 * KIB
 DATA_URL_BYTES_MAX = 50 * MIB
 FILE_BYTES_MAX = 10 * MIB + 64 * KIB  # one file and its multipart dress
+CALLBACK_BYTES_MAX = 40 * MIB
 FILES_BYTES_MAX = 50 * FILE_BYTES_MAX
 
 ANY = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
@@ -42,6 +43,17 @@ ROUTES: tuple[Route, ...] = (
     Route("/api/auth/me", "identity", READ, "user"),
     Route("/api/auth/refresh", "identity", ("POST",), "user"),
     Route("/api/auth/*", "identity"),
+    Route("/requestPasswordReset", "identity", ("POST",), "none"),
+    Route("/v1/sessions", "identity"),
+    Route("/v1/sessions/*", "identity"),
+    Route("/v1/password-resets", "identity", auth="none"),
+    Route("/v1/password-resets/*", "identity", auth="none"),
+    Route("/v1/email-verifications", "identity", auth="none"),
+    Route("/v1/email-verifications/*", "identity", auth="none"),
+    Route("/v1/admin-invitations", "identity", auth="none"),
+    Route("/v1/admin-invitations/*", "identity", auth="none"),
+    Route("/api/admin/users", "identity", auth="user"),
+    Route("/api/admin/users/*", "identity", auth="user"),
     Route("/.well-known/jwks.json", "identity", READ, "none"),
     # what you keep
     Route("/api/upload/*", "works", auth="user", body_bytes_max=DATA_URL_BYTES_MAX, deadline_seconds=125),
@@ -52,6 +64,12 @@ ROUTES: tuple[Route, ...] = (
     Route("/works", "works", body_bytes_max=DATA_URL_BYTES_MAX, deadline_seconds=125),
     Route("/works/*", "works"),
     Route("/files/*", "works", READ, "none"),
+    Route("/v1/gallery", "works", READ),
+    Route("/v1/works/*", "works", auth="user"),
+    Route("/v1/uploads", "works", auth="user"),
+    Route("/v1/uploads/*", "works", auth="user"),
+    Route("/api/admin/works", "works", auth="user"),
+    Route("/api/admin/works/*", "works", auth="user"),
     # what you ask for
     Route("/api/scenes", "generation"),
     Route("/api/scenes/*", "generation"),
@@ -59,11 +77,24 @@ ROUTES: tuple[Route, ...] = (
     Route("/api/tasks/*", "generation"),
     Route("/music/tasks", "generation", ("POST",), "user"),
     Route("/music/tasks/*", "generation", auth="user"),
+    Route("/api/admin/tasks", "generation", auth="user"),
+    Route("/api/admin/tasks/*", "generation", auth="user"),
+    Route("/api/callback/*", "generation", ("POST",), "none", CALLBACK_BYTES_MAX, 65),
     # what it costs
     Route("/api/credits/*", "billing"),
     Route("/points/*", "billing", auth="user"),
+    Route("/v1/packages", "billing", READ, "none"),
+    Route("/v1/sandbox/*", "billing", auth="none"),
+    Route("/api/admin/orders", "billing", auth="user"),
+    Route("/api/admin/orders/*", "billing", auth="user"),
+    Route("/v1/admin/orders", "billing", auth="user"),
+    Route("/v1/admin/orders/*", "billing", auth="user"),
     # what you are told
     Route("/ws", "notify", ("GET",), "none", websocket=True),
+    Route("/v1/admin/notices", "notify", auth="user"),
+    Route("/v1/admin/notices/*", "notify", auth="user"),
+    Route("/v1/feed", "notify", auth="user"),
+    Route("/v1/feed/*", "notify", auth="user"),
 )
 
 HEALTH = ("/health", "/api/health")

@@ -17,7 +17,9 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from common.errors import Internal, InvalidParameter, PayloadTooLarge, ServiceError, Unavailable, UnsupportedMediaType
-from gateway import edge
+from common.web.dialects import language_of
+from gateway import composed, edge
+from gateway.composed import Composed
 from gateway.edge import Name
 from gateway.gate import check
 from gateway.refusals import OWN_HEADERS, Refusal, refusal
@@ -59,6 +61,7 @@ class Streamed:
         table: RouteTable,
         replicas: Mapping[str, Replicas],
         health: Callable[[], Awaitable[bytes]],
+        composed: Composed,
         *,
         connect_seconds: float,
         progress_seconds: float,
@@ -67,6 +70,7 @@ class Streamed:
         self._table = table
         self._replicas = replicas
         self._health = health
+        self._composed = composed
         self._connect_seconds = connect_seconds
         self._progress_seconds = progress_seconds
         self._idle_seconds = idle_seconds
@@ -97,10 +101,18 @@ class Streamed:
             if asked.path in HEALTH and asked.method in ("GET", "HEAD"):
                 return web.Response(body=await self._health(), content_type="application/json", headers=_own_headers(asked))
             spelled = edge.canonical(request.raw_path)
+            if spelled and self._composed.answers(spelled[0]):
+                return await self._compose(request, asked, spelled[0])
             route = check(self._table.find(spelled[0]) if spelled else None, asked.method, length=asked.length or 0, has_token=asked.has_token)
             return await _Passage(self, request, asked, route, "".join(spelled or ())).go()
         except ServiceError as error:
             return _refused(error, asked, request)
+
+    async def _compose(self, request: web.BaseRequest, asked: Asked, path: str) -> web.Response:
+        body = await _Body(request, composed.BODY_BYTES_MAX, self._progress_seconds).whole() if asked.method == "PUT" else b""
+        lang = language_of(request.headers.get("Accept-Language"), "photo")
+        answer = await self._composed.answer(asked.method, path, asked.headers, body, lang=lang)
+        return web.Response(body=answer, content_type="application/json", headers=_own_headers(asked))
 
 
 def _read(request: web.BaseRequest) -> Asked:
