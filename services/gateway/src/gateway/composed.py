@@ -22,10 +22,9 @@ from common.errors import (
     Unauthorized,
     Unavailable,
 )
+from gateway.routes import CONFIG, OVERVIEW
 from gateway.upstreams import Replicas
 
-OVERVIEW = "/api/admin/stats/overview"
-CONFIG = "/api/admin/config"
 OWNERS = ("identity", "works", "generation", "billing")
 BODY_BYTES_MAX = 64 * 1024
 _SECTIONS: Mapping[str, Mapping[str, tuple[str, ...]]] = {

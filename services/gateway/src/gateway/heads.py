@@ -8,7 +8,7 @@ from common.errors import ServiceError
 from gateway import edge
 from gateway.edge import Name
 from gateway.gate import check
-from gateway.routes import HEALTH, Route, RouteTable
+from gateway.routes import COMPOSED, HEALTH, Route, RouteTable
 
 _LEARNED_MAX = 4096
 # Paths without escapes and without segments that begin with a dot have one spelling only.
@@ -115,7 +115,7 @@ class HeadReader:
         if headers is None:
             return None
         path = first[2].decode("ascii")
-        if path in HEALTH:
+        if path in HEALTH or path.startswith(COMPOSED):
             return None
         number = next(self._numbers)
         asked = Asked(first[1], path, headers, headers.request_id or b"%b%016x" % (self._prefix, number))

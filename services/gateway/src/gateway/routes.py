@@ -98,6 +98,9 @@ ROUTES: tuple[Route, ...] = (
 )
 
 HEALTH = ("/health", "/api/health")
+OVERVIEW, CONFIG = "/api/admin/stats/overview", "/api/admin/config"
+COMPOSED = (OVERVIEW, CONFIG)
+"""Beginnings of the paths the gateway answers itself, out of several services' answers."""
 
 
 class RouteTable:
