@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
 from billing import commands
-from billing.domain import Book, Finding, Held, Hold
+from billing.domain import Book, Finding, Held, Hold, Order, Payment
 from billing.domain.entry import microseconds
-from billing.store import books
+from billing.store import books, orders
 from common.errors import Conflict, DeductFailed, IdempotencyKeyReused, InsufficientCredits
 from common.ids import new_id
 
@@ -56,6 +56,17 @@ class ModelHold:
 
 
 @dataclass
+class ModelOrder:
+    """An order: what it gives, where it stands, and the refund that is under way."""
+
+    order_no: str
+    amount: int
+    state: str = "pending"
+    number: int = 0
+    refunding: Any = None
+
+
+@dataclass
 class Model:
     """One account as a list of lots and a dict of holds; slow, obvious, and written without a look at the real one."""
 
@@ -63,6 +74,8 @@ class Model:
     holds: dict[UUID, ModelHold] = field(default_factory=dict)
     consumed: int = 0
     entries: int = 1
+    receivable: int = 0
+    orders: dict[str, ModelOrder] = field(default_factory=dict)
 
     @property
     def available(self) -> int:
@@ -79,9 +92,10 @@ class Model:
                 lot.left = 0
         self.lots = [lot for lot in self.lots if lot.left]
 
-    def spend(self, amount: int) -> list[ModelLot]:
+    def spend(self, amount: int, *, first: int | None = None) -> list[ModelLot]:
+        """Take from the lots in their order, those of one grant before all others if it is named."""
         draws = []
-        for lot in sorted(self.lots, key=lambda lot: lot.order):
+        for lot in sorted(self.lots, key=lambda lot: (lot.number != first, lot.order)):
             part = min(lot.left, amount)
             if part:
                 draws.append(ModelLot(lot.number, part, lot.priority, lot.expires_at))
@@ -111,12 +125,29 @@ class Model:
         self.entries += 1
         self.lots.append(ModelLot(self.entries, amount, priority, expires_at))
 
+    def settle(self) -> None:
+        amount = min(self.receivable, self.available)
+        if amount:
+            self.entries += 1
+            self.receivable -= amount
+            self.spend(amount)
+
+    def claw_back(self, order: ModelOrder) -> None:
+        taken = min(order.amount, self.available)
+        if taken < order.amount:
+            self.entries += 1
+            self.receivable += order.amount - taken
+        self.entries += 1
+        self.spend(taken, first=order.number)
+
     def end(self, hold: ModelHold, captured: int, state: str, now: datetime) -> None:
         hold.state, hold.captured = state, captured
         if captured:
             self.entries += 1
         self.consumed += captured
         self.give_back(hold.draws, captured, now)
+        if captured < hold.amount:
+            self.settle()
 
 
 class BooksMachine(RuleBasedStateMachine):
@@ -125,6 +156,7 @@ class BooksMachine(RuleBasedStateMachine):
     bank: Any
     loop: asyncio.AbstractEventLoop
     tasks = Bundle("tasks")
+    bought = Bundle("bought")
 
     def wait(self, work: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(timeout=30)
@@ -154,7 +186,7 @@ class BooksMachine(RuleBasedStateMachine):
         async with self.bank.db.transaction() as tx:
             book = await books.lock_book_of_owners(tx.conn, tx.now, {(self.user_id, "credit")})
             account = book.owners[self.user_id, "credit"]
-            book.grant(account, amount, kind="purchase", source=str(new_id()), priority=priority, until_us=until_us)
+            book.grant(account, amount, kind="membership", source=str(new_id()), priority=priority, until_us=until_us)
             self._note_grant(book, amount)
             await books.save_book(tx.conn, book)
             tx.emit(*book.facts)
@@ -168,6 +200,9 @@ class BooksMachine(RuleBasedStateMachine):
     def place(self, sizes: list[tuple[int, int]], seconds: int) -> tuple[UUID, ...]:
         asks = [self.bank.ask(self.user_id, items, price=price, seconds=seconds) for price, items in sizes]
         outcomes = self.wait(self.bank.place(*asks))
+        if self.model.receivable:
+            assert all(isinstance(outcome, DeductFailed) and outcome.data == {"receivable": self.model.receivable} for outcome in outcomes)
+            return tuple(ask.task_id for ask in asks)
         self.model.run_out(self.now)
         for ask, outcome in zip(asks, outcomes, strict=True):
             amount = ask.price * ask.items
@@ -275,10 +310,92 @@ class BooksMachine(RuleBasedStateMachine):
             return
         if amount > 0:
             self.model.grant(amount, PRIORITY["adjustment"], None)
+            self.model.settle()
         else:
             self.model.entries += 1
             self.model.spend(-amount)
         assert outcome == self.model.available
+
+    # Orders
+
+    @precondition(lambda self: self.model.available < 30)
+    @rule(target=bought, amount=st.integers(1, 9))
+    def order(self, amount: int) -> str:
+        placed = Order(
+            order_id=new_id(), order_no=f"ORDER{new_id().hex}", user_id=self.user_id, package_id="basic", asset="credit", amount=amount, membership_days=0,
+            price_minor=990, currency="CNY", method="wechat", provider="sandbox", body_hash=b"", created_at=self.now, expires_at=self.now, look_at=self.now,
+        )  # fmt: skip
+        self.wait(self._order(placed))
+        self.model.orders[placed.order_no] = ModelOrder(placed.order_no, amount)
+        return placed.order_no
+
+    async def _order(self, placed: Order) -> None:
+        async with self.bank.db.transaction() as tx:
+            await commands.open_orders(tx, [placed], pending_max=1000)
+            await orders.save_intent(tx.conn, placed.order_id, merchant_id="shop", intent_id="intent", params={})
+
+    @rule(named=st.lists(st.tuples(bought, st.sampled_from((990, 990, 989))), min_size=1, max_size=3))
+    def pay(self, named: list[tuple[str, int]]) -> None:
+        payments = [Payment("sandbox", f"{order_no}/{minor}", order_no, "shop", "intent", f"money of {order_no}", minor, "CNY") for order_no, minor in named]
+        for (order_no, minor), settled in zip(named, self.wait(self._pay(payments)), strict=True):
+            known = self.model.orders[order_no]
+            assert (settled.fault, settled.repeated) == ("amount" if minor != 990 else None, known.state in ("paid", "refunded"))
+            if minor == 990 and known.state not in ("paid", "refunded"):
+                known.state = "paid"
+                self.model.grant(known.amount, PRIORITY["paid"], None)
+                known.number = self.model.entries
+                self.model.settle()
+
+    async def _pay(self, payments: list[Payment]) -> Any:
+        async with self.bank.db.transaction() as tx:
+            return await commands.pay_orders(tx, payments)
+
+    @rule(order_no=bought, state=st.sampled_from(("expired", "cancelled")))
+    def nobody_pays(self, order_no: str, state: Any) -> None:
+        ended = self.wait(self._end_order(order_no, state))
+        known = self.model.orders[order_no]
+        assert [order.order_no for order in ended] == ([order_no] if known.state == "pending" else [])
+        if known.state == "pending":
+            known.state = state
+
+    async def _end_order(self, order_no: str, state: Any) -> Any:
+        async with self.bank.db.transaction() as tx:
+            return await commands.end_orders(tx, [order_no], state)
+
+    @rule(order_no=bought)
+    def claw_back(self, order_no: str) -> None:
+        known = self.model.orders[order_no]
+        [outcome] = self.wait(self._claw_back(order_no))
+        if known.state not in ("paid", "refunded"):
+            assert isinstance(outcome, Conflict)
+        elif known.state == "paid" and known.refunding is None:
+            self.model.run_out(self.now)
+            self.model.claw_back(known)
+            known.refunding = outcome
+
+    async def _claw_back(self, order_no: str) -> Any:
+        async with self.bank.db.transaction() as tx:
+            return await commands.begin_refunds(tx, [commands.AskRefund(order_no, "a test", new_id())])
+
+    @rule(order_no=bought, refused=st.booleans(), times=st.integers(1, 2))
+    def end_refund(self, order_no: str, refused: bool, times: int) -> None:
+        known = self.model.orders[order_no]
+        if known.refunding is None:
+            return
+        for _ in range(times):
+            [ended] = self.wait(self._end_refund(known.refunding, refused))
+            assert ended.state == ("refused" if refused else "finished")
+        known.refunding = None
+        if refused:
+            self.model.grant(known.amount, PRIORITY["paid"], None)
+            known.number = self.model.entries
+            self.model.settle()
+        else:
+            known.state = "refunded"
+
+    async def _end_refund(self, refund: Any, refused: bool) -> Any:
+        async with self.bank.db.transaction() as tx:
+            return await commands.finish_refunds(tx, [commands.RefundEnd(refund, refused)])
 
     @rule(seconds=st.sampled_from((1, 61, 901, 3601, 8 * 24 * 3600)))
     def pass_time(self, seconds: int) -> None:
@@ -299,8 +416,8 @@ class BooksMachine(RuleBasedStateMachine):
         if not hasattr(self, "model"):
             return
         row, holds = self.wait(self._read())
-        shown = (row["posted"] - row["held"], row["held"], row["consumed"], row["entries"])
-        assert shown == (self.model.available, self.model.held, self.model.consumed, self.model.entries)
+        shown = (row["posted"] - row["held"], row["held"], row["consumed"], row["entries"], row["receivable"])
+        assert shown == (self.model.available, self.model.held, self.model.consumed, self.model.entries, self.model.receivable)
         lots = [
             (lot.number, lot.left, lot.priority, microseconds(lot.expires_at) if lot.expires_at else None)
             for lot in sorted(self.model.lots, key=lambda lot: lot.order)

@@ -5,7 +5,7 @@ from typing import Any
 
 import asyncpg
 
-from billing.domain import Findings
+from billing.domain import Findings, System
 
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -51,7 +51,10 @@ _CHECKS = f"""
             AS accounts_off_holds,
         (SELECT count(*) FROM touched
             WHERE posted - held <> (SELECT coalesce(sum((lot ->> 1)::bigint), 0) FROM json_array_elements(lots) AS lot)) AS accounts_off_lots,
-        (SELECT count(*) FROM hold WHERE state = 'open' AND expires_at < $2) AS holds_overdue"""
+        (SELECT count(*) FROM hold WHERE state = 'open' AND expires_at < $2) AS holds_overdue,
+        (SELECT count(*) FROM touched WHERE ($3 OR receivable > 0) AND receivable <> (
+            SELECT coalesce(sum(CASE WHEN debit = {int(System.RECEIVABLE)} THEN amount ELSE -amount END), 0) FROM entry
+            WHERE entry.account_id = touched.account_id AND {int(System.RECEIVABLE)} IN (debit, credit))) AS receivables_off_ledger"""
 
 # What costs too much to be asked every minute, beside recomputing the hashes.
 _FULL_CHECKS = """
@@ -65,7 +68,19 @@ _FULL_CHECKS = """
             SELECT asset, sum(CASE WHEN credit < 0 THEN amount ELSE -amount END) AS posted FROM entry GROUP BY asset) AS systems USING (asset)
             WHERE coalesce(users.posted, 0) + coalesce(systems.posted, 0) <> 0) AS assets_off_balance,
         (SELECT count(*) FROM hold WHERE captured_amount > 0 AND NOT EXISTS (
-            SELECT FROM entry WHERE entry.kind IN ('capture', 'late_capture') AND entry.source = hold.task_id::text)) AS holds_off_ledger"""
+            SELECT FROM entry WHERE entry.kind IN ('capture', 'late_capture') AND entry.source = hold.task_id::text)) AS holds_off_ledger,
+        (SELECT count(*) FROM entry FULL JOIN payment_order AS o ON entry.kind = 'purchase' AND entry.source = o.order_no
+            WHERE (entry.kind = 'purchase' OR o.order_no IS NOT NULL) AND (
+                (o.state IN ('paid', 'refunded')) IS DISTINCT FROM (entry.kind IS NOT NULL)
+                OR o.state IN ('paid', 'refunded') AND (o.amount <> entry.amount OR o.asset <> entry.asset))) AS orders_off_ledger,
+        (SELECT count(*) FROM order_refund AS r JOIN payment_order AS o USING (order_no)
+            WHERE NOT EXISTS (SELECT FROM entry WHERE entry.kind = 'claw_back' AND entry.source = r.refund_id::text AND entry.amount = o.amount)
+                OR (r.state = 'refused') <> EXISTS (SELECT FROM entry WHERE entry.kind = 'refund' AND entry.source = r.refund_id::text)
+                OR r.state = 'finished' AND o.state <> 'refunded')
+            + (SELECT count(*) FROM payment_order AS o WHERE o.state = 'refunded' AND NOT EXISTS (
+                SELECT FROM order_refund AS r WHERE r.order_no = o.order_no AND r.state = 'finished'))
+            + (SELECT count(*) FROM entry WHERE kind = 'claw_back' AND NOT EXISTS (
+                SELECT FROM order_refund AS r WHERE r.refund_id::text = entry.source)) AS refunds_off_ledger"""
 
 
 async def find_disagreements(conn: asyncpg.Connection, *, since: datetime | None, overdue_before: datetime, seconds: float) -> Findings:
