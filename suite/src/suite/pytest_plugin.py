@@ -1,4 +1,4 @@
-"""Fixtures every test may ask for: a real PostgreSQL, a database per service, a real Kafka."""
+"""Fixtures every test may ask for: a real PostgreSQL, a database per service, a real Kafka, a real S3."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from common.db import Database
     from suite.embedded.kafka import EmbeddedKafka
     from suite.embedded.postgres import EmbeddedPostgres
+    from suite.embedded.s3 import EmbeddedS3
 
 SERVICES_WITH_DATA = ("identity", "works", "generation", "billing", "notify")
 
@@ -84,6 +85,23 @@ async def kafka(short_folder: Path) -> AsyncIterator[EmbeddedKafka]:
         pytest.skip(str(reason))
     yield broker
     await broker.stop()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def s3(short_folder: Path) -> AsyncIterator[EmbeddedS3]:
+    """A real S3 server for this session, with a bucket and keys. Where it cannot be had a test is skipped, in CI it fails."""
+    from suite.embedded.parts import EmbeddedError
+    from suite.embedded.s3 import EmbeddedS3
+
+    server = EmbeddedS3(short_folder / "s3")
+    try:
+        await server.start()
+    except EmbeddedError as reason:
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"CI needs a real S3 server: {reason}", pytrace=False)
+        pytest.skip(str(reason))
+    yield server
+    await server.stop()
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

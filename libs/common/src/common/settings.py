@@ -71,6 +71,9 @@ class SharedSettings(_FromGiven):
 
     bus_url: str = "memory://"
     objects_url: str
+    objects_access_key: str = ""
+    """For an `s3://` store; so is the next one."""
+    objects_secret_key: SecretStr = SecretStr("")
     public_url: str = Field(default=f"http://127.0.0.1:{PORTS['gateway']}", validation_alias=AliasChoices("DARKROOM_URL"))
     files_secret: StrongSecret
     service_jwks_path: Path

@@ -1,0 +1,45 @@
+"""Names of objects: what may be one, and what it says of its bytes."""
+
+import mimetypes
+import os
+import re
+from collections.abc import Mapping
+
+_KEY_LENGTH_MAX = 512
+_KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
+_NAMED_BY_CONTENT = re.compile(r"(?:^|/)(?:[0-9]+-|cover-)?([0-9a-f]{64})\.[a-z0-9]+$")
+_TYPES: Mapping[str, str] = {
+    ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png", ".webp": "image/webp", ".mp3": "audio/mpeg", ".ogg": "audio/ogg",
+    ".opus": "audio/ogg", ".flac": "audio/flac", ".wav": "audio/wav", ".m4a": "audio/mp4", ".json": "application/json",
+}  # fmt: skip
+_OTHER_TYPE = "application/octet-stream"
+
+
+def is_key(key: str) -> bool:
+    """Whether this may name an object: path segments of letters, digits, `.`, `_`, `-`, none beginning with a dot."""
+    return len(key) <= _KEY_LENGTH_MAX and _KEY.fullmatch(key) is not None
+
+
+def check_key(key: str) -> None:
+    """Raises ValueError for a key that may not name an object; keys are made by us, so this is a fault of ours."""
+    if not is_key(key):
+        raise ValueError(f"{key[:80]!r} may not name an object")
+
+
+def check_put(key: str, content_type: str) -> None:
+    """Raises ValueError for what may not be stored: a key that may not name an object, a type that its extension denies."""
+    check_key(key)
+    if content_type_of(key) != content_type:
+        raise ValueError(f"the extension of {key} does not say {content_type}")
+
+
+def content_type_of(key: str) -> str:
+    """The content type that a key's extension says."""
+    extension = os.path.splitext(key)[1].lower()
+    return _TYPES.get(extension) or mimetypes.types_map.get(extension, _OTHER_TYPE)
+
+
+def sha256_of(key: str) -> str | None:
+    """The digest of the bytes under a key, where its name carries one."""
+    found = _NAMED_BY_CONTENT.search(key)
+    return found[1] if found is not None else None
