@@ -334,6 +334,25 @@ class BooksMachine(RuleBasedStateMachine):
             await commands.open_orders(tx, [placed], pending_max=1000)
             await orders.save_intent(tx.conn, placed.order_id, merchant_id="shop", intent_id="intent", params={})
 
+    @precondition(lambda self: self.model.available < 30)
+    @rule(target=bought, amount=st.integers(1, 9))
+    def buy(self, amount: int) -> str:
+        order_no = self.order(amount)
+        self.pay([(order_no, 990)])
+        return order_no
+
+    @precondition(lambda self: self.model.available and not self.model.receivable)
+    @rule(target=tasks)
+    def spend_everything(self) -> tuple[UUID, ...]:
+        self.model.run_out(self.now)
+        self.wait(self._run_out())
+        return self.place([(1, max(1, self.model.available))], 4000)
+
+    @precondition(lambda self: any(order.state == "paid" and order.refunding is None for order in self.model.orders.values()))
+    @rule()
+    def claw_back_the_latest(self) -> None:
+        self.claw_back([no for no, order in self.model.orders.items() if order.state == "paid" and order.refunding is None][-1])
+
     @rule(named=st.lists(st.tuples(bought, st.sampled_from((990, 990, 989))), min_size=1, max_size=3))
     def pay(self, named: list[tuple[str, int]]) -> None:
         payments = [Payment("sandbox", f"{order_no}/{minor}", order_no, "shop", "intent", f"money of {order_no}", minor, "CNY") for order_no, minor in named]
