@@ -18,8 +18,8 @@ async def show_status(home: Home, form: str) -> None:
     state = home.running_state()
     operator = Operator(home, state)
     if form == "env":
-        login = await operator.demo_login()
-        for name, value in {**state.environment, "DARKROOM_DEMO_TOKEN": login["sessionToken"]}.items():
+        tokens = {"DARKROOM_DEMO_TOKEN": (await operator.demo_login())["sessionToken"], "DARKROOM_ADMIN_TOKEN": (await operator.admin_login())["token"]}
+        for name, value in {**state.environment, **tokens}.items():
             print(f"{name}={value}")
         return
     health = await operator.health()

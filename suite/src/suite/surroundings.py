@@ -46,6 +46,7 @@ def shared_environment(home: Home, ports: Ports, options: Options, *, bus_url: s
         "DARKROOM_OBJECTS_URL": f"file://{quote(str(home.objects))}",
         "DARKROOM_FILES_SECRET": home.secret("files"),
         **addresses(ports),
+        "IDENTITY_WECHAT": "sandbox",
         "NOTIFY_MAIL_URL": f"file://{quote(str(home.folder / 'mailbox'))}",
         "NOTIFY_MAILBOX_PORT": str(ports.mailbox),
         "IDENTITY_ENVELOPE_SECRET": home.secret(ENVELOPE),

@@ -74,6 +74,12 @@ async def _greet(home: Home, running: Running, seconds: float) -> None:
         out.print(f"  demo login   {login['email']}  {escape(login['password'])}")
     except SuiteError as error:
         err.print(f"  {error}", style="red", markup=False)
+    try:
+        admin = await Operator(home, running.state).admin_login()
+        out.print(f"  admin login  {admin['username']}  {escape(admin['password'])}")
+    except SuiteError as error:
+        err.print(f"  {error}", style="red", markup=False)
+    out.print(f"  mailbox      {running.state.environment['DARKROOM_MAILBOX_URL']}")
     for name, urls in running.state.admin_urls.items():
         address = running.state.environment[f"{name.upper()}_URL"]
         out.print(f"  {name:<12} {address}   [dim]numbers at {urls[0]}/metrics[/]")

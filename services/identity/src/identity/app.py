@@ -3,13 +3,19 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Annotated
+
+import aiohttp
+from pydantic import StringConstraints
 
 from common.auth import Authenticator, FixedKeys
 from common.bus import Bus
 from common.client import ServiceClient
+from common.config import Config, Key
 from common.metrics import Metrics
 from common.objects import UrlSigner
 from common.service import Service, every, opened_database
+from common.settings import SettingsError
 from identity import lanes
 from identity.api import ROUTES
 from identity.deps import Deps
@@ -18,7 +24,9 @@ from identity.passwords import Passwords
 from identity.purses import Purses
 from identity.settings import IdentitySettings
 from identity.vault import Vault
+from identity.wechat import CodeExchange, NoWeixin, SandboxCodes, Weixin
 
+CONFIG_KEYS = [Key("site_name", "Darkroom", "The name people see", Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)])]
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -29,10 +37,14 @@ async def open_service(settings: IdentitySettings, bus: Bus) -> AsyncIterator[Se
     async with (
         opened_database(settings, "identity", bus, migrations=MIGRATIONS) as (db, relay),
         ServiceClient("billing", settings, "identity") as billing,
+        aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as outside,
         Passwords(threads=settings.password_threads, waiting_max=settings.password_waiting_max) as passwords,
     ):
         keys = SigningKeys(db, vault)
         await keys.read()
+        config = Config(db, CONFIG_KEYS)
+        await config.read()
+        wechat_logins, seen = lanes.wechat_lane(db), lanes.seen_lane(db)
         signups, people = lanes.signup_lane(db), lanes.people_lane(db)
         purse_lane = lanes.purse_lane(billing, deadline_seconds=settings.balances_seconds)
         deps = Deps(
@@ -42,8 +54,14 @@ async def open_service(settings: IdentitySettings, bus: Bus) -> AsyncIterator[Se
             passwords=passwords,
             signups=signups,
             people=people,
+            wechat_logins=wechat_logins,
+            seen=seen,
             purses=Purses(purse_lane, wait_seconds=settings.balances_seconds, kept_max=settings.balances_kept_max),
             links=UrlSigner(settings.shared.files_secret.get_secret_value().encode(), settings.shared.public_url),
+            codes=open_codes(settings, outside),
+            billing=billing,
+            config=config,
+            public_url=settings.shared.public_url.rstrip("/"),
         )
         yield Service(
             name="identity",
@@ -55,9 +73,21 @@ async def open_service(settings: IdentitySettings, bus: Bus) -> AsyncIterator[Se
             db=db,
             relay=relay,
             routes=ROUTES,
-            lanes=[signups, people, purse_lane],
-            loops=[every(settings.keys_read_every_seconds, keys.read)],
+            lanes=[signups, wechat_logins, seen, people, purse_lane],
+            loops=[every(settings.keys_read_every_seconds, keys.read), every(2, config.read)],
         )
+
+
+def open_codes(settings: IdentitySettings, session: aiohttp.ClientSession) -> CodeExchange:
+    """Who is asked whose a mini-program's code is. Raises SettingsError for what is missing."""
+    if settings.wechat == "sandbox":
+        return SandboxCodes()
+    if settings.wechat == "":
+        return NoWeixin()
+    secret = settings.wechat_app_secret.get_secret_value()
+    if not settings.wechat_app_id or not secret:
+        raise SettingsError(["IDENTITY_WECHAT_APP_ID and IDENTITY_WECHAT_APP_SECRET are needed for IDENTITY_WECHAT=weixin"])
+    return Weixin(session, url=settings.wechat_url, app_id=settings.wechat_app_id, app_secret=secret, wait_seconds=settings.wechat_wait_seconds)
 
 
 def open_vault(settings: IdentitySettings) -> Vault:

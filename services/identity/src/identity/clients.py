@@ -7,6 +7,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict
 
 from common.client import ServiceClient
+from common.errors import InsufficientCredits, InvalidParameter
 from common.ids import UserId
 from identity.domain import Purse
 
@@ -37,6 +38,36 @@ class _Balance(_Answer):
 
 class _Balances(_Answer):
     balances: list[_Balance]
+
+
+class _Adjustment(BaseModel):
+    adjustment_id: UUID
+    user_id: UUID
+    asset: str = "credit"
+    amount: int
+    reason: str
+    by: str
+
+
+class _Adjustments(BaseModel):
+    adjustments: list[_Adjustment]
+
+
+class _Adjusted(_Answer):
+    done: bool
+    code: int | None = None
+
+
+class _AdjustedAll(_Answer):
+    outcomes: list[_Adjusted]
+
+
+async def adjust_credits(billing: ServiceClient, *, adjustment_id: UUID, user_id: UserId, amount: int, reason: str, by: UserId) -> None:
+    """Credits given or taken by an operator, once per id. Raises InvalidParameter when more would be taken than there is, Unavailable."""
+    ask = _Adjustment(adjustment_id=adjustment_id, user_id=user_id, amount=amount, reason=reason, by=str(by))
+    [outcome] = (await billing.post("/internal/adjustments", _Adjustments(adjustments=[ask]), _AdjustedAll)).outcomes
+    if not outcome.done:
+        raise InvalidParameter.of("credits_adjustment", "is more than there is" if outcome.code == InsufficientCredits.code else "was refused")
 
 
 async def list_purses(billing: ServiceClient, user_ids: Sequence[UserId], *, deadline_seconds: float) -> list[Purse]:

@@ -1,13 +1,16 @@
 """Every change identity can make: lock, decide, save, announce."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+
+import orjson
 
 from common.db import Tx
-from common.errors import Conflict, FieldError, IdempotencyKeyReused, ServiceError
-from common.events import UserRegistered
+from common.errors import Conflict, FieldError, IdempotencyKeyReused, ServiceError, UserNotFound
+from common.events import UserRegistered, UserUpdated
 from common.ids import UserId
 from identity import store
-from identity.domain import Registered, Registration
+from identity.domain import Person, PersonChange, Registered, Registration, WechatLogin, WechatPerson
 
 
 async def register_people(tx: Tx, asks: Sequence[Registration]) -> list[Registered | ServiceError]:
@@ -39,3 +42,51 @@ def replay(user_id: UserId, request_hash: bytes | None, known: store.Known) -> R
     if known.request_hash != request_hash:
         return IdempotencyKeyReused()
     return Registered(known.person, replayed=True)
+
+
+async def log_in_through_wechat(tx: Tx, asks: Sequence[WechatLogin]) -> list[WechatPerson | ServiceError]:
+    """Find the account of each openid, or open it. The insert is the lock, as for sign-ups: two first logins make one account."""
+    made = await store.insert_wechat(tx.conn, list({ask.openid_hash: ask for ask in reversed(asks)}.values()), tx.now)
+    known = await store.list_wechat_people(tx.conn, [ask.openid_hash for ask in asks])
+    tx.emit(*(UserRegistered(sequence=1, user_id=ask.user_id, name=ask.username, avatar_key=None, source="wechat") for ask in asks if ask.user_id in made))
+    return [WechatPerson(known[ask.openid_hash], is_new=ask.user_id in made) for ask in asks]
+
+
+async def change_people(tx: Tx, asks: Sequence[PersonChange]) -> list[Person | ServiceError]:
+    """What operators decide about people: role and state, with a row that says who, what and why. Safe twice by the action's id."""
+    people = await store.lock_people(tx.conn, [ask.user_id for ask in asks])
+    outcomes: list[Person | ServiceError] = []
+    for ask in asks:
+        before = people.get(ask.user_id)
+        if before is None:
+            outcomes.append(UserNotFound())
+            continue
+        after = replace(before, role=ask.role or before.role, disabled=before.disabled if ask.status is None else ask.status == "disabled")
+        if ask.admin_id == ask.user_id and (after.role != "admin" or after.disabled):
+            outcomes.append(Conflict("an admin cannot take the role or the account from themselves"))
+            continue
+        noted = await store.insert_admin_action(
+            tx.conn,
+            action_id=ask.action_id,
+            admin_id=ask.admin_id,
+            user_id=ask.user_id,
+            before=_noted(before, 0),
+            after=_noted(after, ask.credits_adjustment),
+            reason=ask.reason,
+            now=tx.now,
+        )
+        if noted and after != before:
+            after = replace(after, version=before.version + 1, updated_at=tx.now)
+            await store.save_person(tx.conn, after)
+            tx.emit(
+                UserUpdated(
+                    sequence=after.version, user_id=after.user_id, name=after.username, avatar_key=after.avatar_key, role=after.role, status=after.status
+                )
+            )
+            people[ask.user_id] = after
+        outcomes.append(people[ask.user_id])
+    return outcomes
+
+
+def _noted(person: Person, credits_adjustment: int) -> str:
+    return orjson.dumps({"role": person.role, "status": person.status, "credits_adjustment": credits_adjustment}).decode()

@@ -2,15 +2,18 @@
 
 from dataclasses import dataclass
 
+from common.client import ServiceClient
+from common.config import Config
 from common.db import Database
 from common.ids import UserId
 from common.lane import Lane
 from common.objects import UrlSigner
-from identity.domain import Person, Registered, Registration
+from identity.domain import Person, Registered, Registration, WechatLogin, WechatPerson
 from identity.keys import SigningKeys
 from identity.passwords import Passwords
 from identity.purses import Purses
 from identity.vault import Vault
+from identity.wechat import CodeExchange
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,5 +24,11 @@ class Deps:
     passwords: Passwords
     purses: Purses
     signups: Lane[Registration, Registered]
+    wechat_logins: Lane[WechatLogin, WechatPerson]
+    seen: Lane[UserId, None]
     people: Lane[UserId, Person]
     links: UrlSigner
+    codes: CodeExchange
+    billing: ServiceClient
+    config: Config
+    public_url: str

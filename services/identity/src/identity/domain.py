@@ -4,6 +4,7 @@ import unicodedata
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
+from uuid import UUID
 
 from email_validator import EmailNotValidError, validate_email
 
@@ -17,6 +18,7 @@ SIGNUP_POINTS = 180
 SIGNUP_MEMBERSHIP = timedelta(days=1)
 
 Role = Literal["user", "admin"]
+Status = Literal["active", "disabled"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,12 @@ class Person:
     email_verified: bool
     created_at: datetime
     updated_at: datetime
+    version: int = 1
+    avatar_link: str | None = None
+
+    @property
+    def status(self) -> Status:
+        return "disabled" if self.disabled else "active"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +71,49 @@ class Registered:
 
     person: Person
     replayed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WechatLogin:
+    """Somebody WeChat vouches for; the account is theirs, or made now under `user_id`."""
+
+    user_id: UserId
+    openid_hash: bytes
+    openid_sealed: bytes
+    sealed_with: str
+    username: str
+    avatar_link: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class WechatPerson:
+    """Who it was, and whether the account is new."""
+
+    person: Person
+    is_new: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PersonChange:
+    """What an operator wants of somebody; None leaves it as it is."""
+
+    action_id: UUID
+    admin_id: UserId
+    user_id: UserId
+    role: Role | None
+    status: Status | None
+    credits_adjustment: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PeopleFilter:
+    """Which people an operator looks at."""
+
+    keyword: str | None = None
+    role: Role | None = None
+    status: Status | None = None
+    user_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,19 @@ from common.errors import ServiceError, Unauthorized
 from common.ids import UserId
 from common.lane import Lane
 from identity import clients, commands, store
-from identity.domain import Person, Purse, Registered, Registration
+from identity.domain import Person, Purse, Registered, Registration, WechatLogin, WechatPerson
 
 
 def signup_lane(db: Database) -> Lane[Registration, Registered]:
     return Lane(partial(_register, db), name="sign-ups", batch_max=64)
+
+
+def wechat_lane(db: Database) -> Lane[WechatLogin, WechatPerson]:
+    return Lane(partial(_log_in, db), name="wechat logins", batch_max=64)
+
+
+def seen_lane(db: Database) -> Lane[UserId, None]:
+    return Lane(partial(_mark_seen, db), name="seen")
 
 
 def people_lane(db: Database) -> Lane[UserId, Person]:
@@ -27,6 +35,17 @@ def purse_lane(billing: ServiceClient, *, deadline_seconds: float) -> Lane[UserI
 async def _register(db: Database, asks: Sequence[Registration]) -> Sequence[Registered | ServiceError]:
     async with db.transaction() as tx:
         return await commands.register_people(tx, asks)
+
+
+async def _log_in(db: Database, asks: Sequence[WechatLogin]) -> Sequence[WechatPerson | ServiceError]:
+    async with db.transaction() as tx:
+        return await commands.log_in_through_wechat(tx, asks)
+
+
+async def _mark_seen(db: Database, asks: Sequence[UserId]) -> Sequence[None]:
+    async with db.read() as conn:
+        await store.mark_seen(conn, sorted(set(asks)), db.clock.now())
+    return [None] * len(asks)
 
 
 async def _list_people(db: Database, asks: Sequence[UserId]) -> Sequence[Person | ServiceError]:

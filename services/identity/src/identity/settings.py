@@ -1,8 +1,9 @@
 """Everything configurable about identity, units in names."""
 
 import os
+from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from common.settings import ServiceSettings, StrongSecret, service_config
 
@@ -21,4 +22,10 @@ class IdentitySettings(ServiceSettings):
     password_waiting_max: int = Field(default=256, ge=1, description="sign-ups and logins that wait for a thread")
     balances_seconds: float = Field(default=1.0, gt=0, description="how long an answer waits for billing")
     balances_kept_max: int = Field(default=10_000, ge=1)
+    wechat: Literal["", "weixin", "sandbox"] = ""
+    """Who turns a mini-program's code into an openid; the sandbox believes every code and never runs outside this machine."""
+    wechat_url: str = "https://api.weixin.qq.com"
+    wechat_app_id: str = ""
+    wechat_app_secret: SecretStr = SecretStr("")
+    wechat_wait_seconds: float = Field(default=5, gt=0)
     keys_read_every_seconds: float = Field(default=30, gt=0)

@@ -8,9 +8,9 @@ from uuid import UUID
 import asyncpg
 
 from common.ids import UserId
-from identity.domain import Credential, Person, Registration
+from identity.domain import Credential, PeopleFilter, Person, Registration, WechatLogin
 
-_PERSON = "p.user_id, p.username, p.avatar_key, p.role, p.disabled_at, p.email_verified_at, p.created_at, p.updated_at"
+_PERSON = "p.user_id, p.username, p.avatar_key, p.avatar_link, p.role, p.disabled_at, p.email_verified_at, p.version, p.created_at, p.updated_at"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +111,147 @@ async def insert_signing_key(conn: asyncpg.Connection, key: StoredKey, now: date
     )
 
 
+async def insert_wechat(conn: asyncpg.Connection, asks: Sequence[WechatLogin], now: datetime) -> set[UserId]:
+    """Take the openids that are new; answers whose logins made an account. Sorted, as sign-ups are."""
+    rows = await conn.fetch(
+        """
+        INSERT INTO wechat_identity (user_id, openid_hash, openid_sealed, sealed_with, created_at)
+        SELECT w.user_id, w.openid_hash, w.openid_sealed, w.sealed_with, $5
+        FROM unnest($1::uuid[], $2::bytea[], $3::bytea[], $4::text[]) AS w (user_id, openid_hash, openid_sealed, sealed_with) ORDER BY w.openid_hash
+        ON CONFLICT DO NOTHING RETURNING user_id
+        """,
+        [one.user_id for one in asks],
+        [one.openid_hash for one in asks],
+        [one.openid_sealed for one in asks],
+        [one.sealed_with for one in asks],
+        now,
+    )
+    made = {UserId(row["user_id"]) for row in rows}
+    new = [one for one in asks if one.user_id in made]
+    await conn.execute(
+        """
+        INSERT INTO person (user_id, username, avatar_link, version, created_at, updated_at)
+        SELECT p.user_id, p.username, p.avatar_link, 1, $4, $4 FROM unnest($1::uuid[], $2::text[], $3::text[]) AS p (user_id, username, avatar_link)
+        """,
+        [one.user_id for one in new],
+        [one.username for one in new],
+        [one.avatar_link for one in new],
+        now,
+    )
+    return made
+
+
+async def list_wechat_people(conn: asyncpg.Connection, openid_hashes: Sequence[bytes]) -> dict[bytes, Person]:
+    """Who these openids are."""
+    rows = await conn.fetch(
+        f"SELECT {_PERSON}, w.openid_hash FROM wechat_identity w JOIN person p USING (user_id) WHERE w.openid_hash = ANY($1::bytea[])", list(openid_hashes)
+    )
+    return {row["openid_hash"]: _person(row) for row in rows}
+
+
+async def list_openids(conn: asyncpg.Connection, user_ids: Sequence[UserId]) -> dict[UserId, tuple[bytes, str]]:
+    """The sealed openids of those who have one, with the id of the key that opens them."""
+    rows = await conn.fetch("SELECT user_id, openid_sealed, sealed_with FROM wechat_identity WHERE user_id = ANY($1::uuid[])", list(user_ids))
+    return {UserId(row["user_id"]): (row["openid_sealed"], row["sealed_with"]) for row in rows}
+
+
+async def find_admin(conn: asyncpg.Connection, name: str) -> tuple[Person, str] | None:
+    """Who logs in as this operator, and the hash of what they must know."""
+    row = await conn.fetchrow(f"SELECT {_PERSON}, a.password_hash FROM admin_credential a JOIN person p USING (user_id) WHERE a.name = $1", name)
+    return (_person(row), row["password_hash"]) if row is not None else None
+
+
+async def insert_admin(conn: asyncpg.Connection, user_id: UserId, name: str, password_hash: str, now: datetime) -> bool:
+    """An operator's account; False when the name is taken."""
+    row = await conn.fetchrow(
+        "INSERT INTO admin_credential (user_id, name, password_hash, changed_at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING RETURNING 1",
+        user_id, name, password_hash, now,
+    )  # fmt: skip
+    if row is None:
+        return False
+    await conn.execute("INSERT INTO person (user_id, username, role, version, created_at, updated_at) VALUES ($1, $2, 'admin', 1, $3, $3)", user_id, name, now)
+    return True
+
+
+async def insert_invitation(conn: asyncpg.Connection, token_hash: bytes, *, created_at: datetime, expires_at: datetime) -> None:
+    await conn.execute("INSERT INTO admin_invitation (token_hash, created_at, expires_at) VALUES ($1, $2, $3)", token_hash, created_at, expires_at)
+
+
+async def use_invitation(conn: asyncpg.Connection, token_hash: bytes, now: datetime) -> bool:
+    """Whether it was still good; from now on it is not."""
+    row = await conn.fetchrow(
+        "UPDATE admin_invitation SET used_at = $2 WHERE token_hash = $1 AND used_at IS NULL AND expires_at > $2 RETURNING 1", token_hash, now
+    )
+    return row is not None
+
+
+async def lock_people(conn: asyncpg.Connection, user_ids: Sequence[UserId]) -> dict[UserId, Person]:
+    """People to be changed, sorted."""
+    rows = await conn.fetch(f"SELECT {_PERSON} FROM person p WHERE p.user_id = ANY($1::uuid[]) ORDER BY p.user_id FOR UPDATE", sorted(set(user_ids)))
+    return {UserId(row["user_id"]): _person(row) for row in rows}
+
+
+async def save_person(conn: asyncpg.Connection, person: Person) -> None:
+    """Role, state and version as they are now."""
+    await conn.execute(
+        """
+        UPDATE person SET role = $2, disabled_at = CASE WHEN $3 THEN coalesce(disabled_at, $5) END, version = $4, updated_at = $5 WHERE user_id = $1
+        """,
+        person.user_id, person.role, person.disabled, person.version, person.updated_at,
+    )  # fmt: skip
+
+
+async def insert_admin_action(
+    conn: asyncpg.Connection, *, action_id: UUID, admin_id: UUID, user_id: UUID, before: str, after: str, reason: str, now: datetime
+) -> bool:
+    """What an operator did; False when this very action was noted before."""
+    row = await conn.fetchrow(
+        """
+        INSERT INTO admin_action (action_id, admin_id, user_id, before, after, reason, acted_at) VALUES ($1, $2, $3, $4, $5, $6, $7)
+        ON CONFLICT DO NOTHING RETURNING 1
+        """,
+        action_id, admin_id, user_id, before, after, reason, now,
+    )  # fmt: skip
+    return row is not None
+
+
+_WANTED = """
+    ($1::text IS NULL OR p.username ILIKE '%' || $1 || '%') AND ($2::text IS NULL OR p.role = $2)
+    AND ($3::text IS NULL OR (p.disabled_at IS NOT NULL) = ($3 = 'disabled')) AND ($4::uuid IS NULL OR p.user_id = $4)
+"""
+
+
+async def list_filtered(conn: asyncpg.Connection, wanted: PeopleFilter, *, limit: int, offset: int) -> tuple[list[Person], int]:
+    """A page of people, the newest first, and how many there are in all."""
+    keyword = wanted.keyword.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") if wanted.keyword else None
+    chosen = (keyword, wanted.role, wanted.status, wanted.user_id)
+    rows = await conn.fetch(
+        f"SELECT {_PERSON} FROM person p WHERE {_WANTED} ORDER BY p.created_at DESC, p.user_id DESC LIMIT $5 OFFSET $6", *chosen, limit, offset
+    )
+    total: int = await conn.fetchval(f"SELECT count(*) FROM person p WHERE {_WANTED}", *chosen)
+    return [_person(row) for row in rows], total
+
+
+async def count_people(conn: asyncpg.Connection, *, today: datetime, active_since: datetime) -> tuple[int, int, int]:
+    """Everybody, today's new ones, and those who were seen lately."""
+    row = await conn.fetchrow(
+        """
+        SELECT (SELECT count(*) FROM person), (SELECT count(*) FROM person WHERE created_at >= $1), (SELECT count(*) FROM person WHERE seen_at >= $2)
+        """,
+        today, active_since,
+    )  # fmt: skip
+    return (row[0], row[1], row[2])
+
+
+async def mark_seen(conn: asyncpg.Connection, user_ids: Sequence[UserId], now: datetime) -> None:
+    """They were here; kept to the hour, so that a busy person is not a busy row."""
+    await conn.execute(
+        "UPDATE person SET seen_at = $2 WHERE user_id = ANY($1::uuid[]) AND (seen_at IS NULL OR seen_at < $2::timestamptz - interval '1 hour')",
+        list(user_ids),
+        now,
+    )
+
+
 def _person(row: asyncpg.Record) -> Person:
     return Person(
         user_id=UserId(row["user_id"]),
@@ -121,4 +262,6 @@ def _person(row: asyncpg.Record) -> Person:
         email_verified=row["email_verified_at"] is not None,
         created_at=row["created_at"],
         updated_at=row["updated_at"],
+        version=row["version"],
+        avatar_link=row["avatar_link"],
     )

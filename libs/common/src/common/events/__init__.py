@@ -5,7 +5,7 @@ from common.events.catalog import BY_TOPIC, FACTS, groups_of
 from common.events.credits import CreditsChanged
 from common.events.orders import MembershipChanged, OrderExpired, OrderPaid, OrderRefunded
 from common.events.tasks import Item, TaskCancelled, TaskCompleted, TaskCreated, TaskEnded, TaskFailed, TaskProgressed
-from common.events.users import UserRegistered
+from common.events.users import UserRegistered, UserUpdated
 from common.events.works import WorkCreated
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "TaskFailed",
     "TaskProgressed",
     "UserRegistered",
+    "UserUpdated",
     "WorkCreated",
     "groups_of",
 ]

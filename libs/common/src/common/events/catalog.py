@@ -4,11 +4,12 @@ from common.events.base import Fact
 from common.events.credits import CreditsChanged
 from common.events.orders import MembershipChanged, OrderExpired, OrderPaid, OrderRefunded
 from common.events.tasks import TaskCancelled, TaskCompleted, TaskCreated, TaskFailed, TaskProgressed
-from common.events.users import UserRegistered
+from common.events.users import UserRegistered, UserUpdated
 from common.events.works import WorkCreated
 
 FACTS: tuple[type[Fact], ...] = (
     UserRegistered,
+    UserUpdated,
     TaskCreated,
     TaskProgressed,
     TaskCompleted,

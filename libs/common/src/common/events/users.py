@@ -23,3 +23,29 @@ class UserRegistered(Fact):
     @property
     def subject(self) -> str:
         return f"user/{self.user_id}"
+
+
+class UserUpdated(Fact):
+    """Somebody's name, picture, role or state is another now; all of it is told."""
+
+    topic: ClassVar[str] = "user.updated"
+    owner: ClassVar[Service] = "identity"
+    personal_data: ClassVar[bool] = True
+    example: ClassVar[dict[str, Any]] = {
+        "sequence": 2,
+        "user_id": "0198c3a0-0000-7000-8000-000000000002",
+        "name": "ada",
+        "avatar_key": None,
+        "role": "user",
+        "status": "disabled",
+    }
+
+    user_id: UUID
+    name: str
+    avatar_key: str | None = None
+    role: Literal["user", "admin"]
+    status: Literal["active", "disabled"]
+
+    @property
+    def subject(self) -> str:
+        return f"user/{self.user_id}"

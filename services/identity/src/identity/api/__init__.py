@@ -1,5 +1,15 @@
 """Every route of identity."""
 
-from identity.api import keys, photo, song
+from common.config import CONFIG_ROUTES
+from identity.api import admin, internal, invitations, keys, photo, song, wechat
 
-ROUTES = (*song.ROUTES, *photo.ROUTES, *keys.ROUTES)
+ROUTES = (
+    *song.ROUTES,
+    *photo.ROUTES,
+    *wechat.ROUTES,
+    *admin.ROUTES,
+    *invitations.ROUTES,
+    *internal.ROUTES,
+    *keys.ROUTES,
+    *CONFIG_ROUTES,
+)

@@ -2,6 +2,7 @@
 
 from common.errors import AccountDisabled
 from common.web import Answer, Request, Route
+from identity.api.people import avatar_url, openids
 from identity.api.tokens import token_for
 from identity.deps import Deps
 from identity.domain import Person
@@ -12,13 +13,14 @@ async def show_me(request: Request[Deps]) -> Answer:
     deps = request.deps
     person = await _active(request)
     purse = await deps.purses.purse_of(person)
-    avatar = deps.links.sign(person.avatar_key, now=deps.db.clock.now()) if person.avatar_key else None
-    return Answer(MeAnswer(data=MeData(user=Me.of(person, purse, avatar_url=avatar))))
+    openid = (await openids(deps, [person.user_id])).get(person.user_id, "")
+    return Answer(MeAnswer(data=MeData(user=Me.of(person, purse, avatar_url=avatar_url(deps, person), openid=openid))))
 
 
 async def refresh(request: Request[Deps]) -> Answer:
     """A token that lives on from now, for the same session."""
     person = await _active(request)
+    await request.deps.seen(person.user_id)
     return Answer(TokenAnswer(data=TokenData(token=token_for(request.deps, person, session_id=request.principal.session_id))))
 
 

@@ -48,6 +48,7 @@ async def log_in(request: Request[Deps]) -> Answer:
     person, credential = found
     if person.disabled:
         raise AccountDisabled()
+    await deps.seen(person.user_id)
     shown = deps.vault.open(Sealed(credential.email_sealed, credential.sealed_with), owner=person.user_id).decode()
     return Answer(await _render(deps, person, shown))
 

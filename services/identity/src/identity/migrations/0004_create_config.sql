@@ -1,0 +1,8 @@
+-- Settings operators changed at run time; what is not here has its default in code.
+CREATE TABLE config (
+    config_key   text PRIMARY KEY,
+    config_value jsonb NOT NULL,
+    version      integer NOT NULL,
+    updated_at   timestamptz NOT NULL,
+    updated_by   uuid
+);
