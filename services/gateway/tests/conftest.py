@@ -14,7 +14,8 @@ from aiohttp import web
 
 from common.metrics import Metrics
 from common.settings import load
-from gateway.app import UPSTREAMS, drain, keep_lines, opened_hall
+from gateway.app import UPSTREAMS, drain
+from gateway.app import opened as opened_parts
 from gateway.front import Hall
 from gateway.settings import GatewaySettings
 from gateway.streamed import Streamed
@@ -112,7 +113,9 @@ def open_door() -> OpenDoor:
     """`async with open_door({"works": [url], ...}, careful_only=False, **settings) as door`."""
 
     @asynccontextmanager
-    async def opened(urls: str | dict[str, list[str]], *, careful_only: bool = False, **given: float) -> AsyncIterator[Door]:
+    async def opened(
+        urls: str | dict[str, list[str]], *, careful_only: bool = False, env_more: dict[str, str] | None = None, **given: object
+    ) -> AsyncIterator[Door]:
         addresses = {name: [urls] for name in UPSTREAMS} if isinstance(urls, str) else urls
         env = {
             "DARKROOM_OBJECTS_URL": "file:///tmp",
@@ -120,11 +123,14 @@ def open_door() -> OpenDoor:
             "DARKROOM_SERVICE_JWKS_PATH": "/dev/null",
             "GATEWAY_KEY_PATH": "/dev/null",
             **{f"{name.upper()}_URL": ",".join(found) for name, found in addresses.items()},
+            "GATEWAY_LIMITS": "off",  # the tests of limits turn them on
             **{f"GATEWAY_{name.upper()}": str(value) for name, value in given.items()},
+            **(env_more or {}),
         }
-        async with opened_hall(load(GatewaySettings, env), Metrics("gateway")) as (hall, _metrics, careful):
+        async with opened_parts(load(GatewaySettings, env), Metrics("gateway")) as parts:
+            hall, careful = parts.hall, parts.careful
             done = asyncio.Event()
-            lines = asyncio.create_task(keep_lines(hall.pools, done))
+            lines = asyncio.gather(*(loop(done) for loop in parts.loops))
             sweeper = asyncio.create_task(_sweep(hall))
             server = await asyncio.get_running_loop().create_server(careful.server if careful_only else hall.open_front, "127.0.0.1", 0)
             try:

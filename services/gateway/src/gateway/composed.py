@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import aiohttp
 import orjson
@@ -16,17 +16,15 @@ from common.errors import (
     ConfigKeyUnknown,
     Forbidden,
     InvalidParameter,
-    MethodNotAllowed,
-    PayloadTooLarge,
     ServiceError,
     Unauthorized,
     Unavailable,
 )
-from gateway.routes import CONFIG, OVERVIEW
+from common.messages import Lang
+from gateway.own import OwnAnswer, OwnAsk
 from gateway.upstreams import Replicas
 
 OWNERS = ("identity", "works", "generation", "billing")
-BODY_BYTES_MAX = 64 * 1024
 _SECTIONS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "identity": {"users": ("total_users", "today_new_users", "active_users")},
     "works": {"works": ("total_works", "today_works", "completed_works", "failed_works")},
@@ -34,7 +32,8 @@ _SECTIONS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "billing": {"orders": ("total_orders", "total_revenue", "today_revenue"), "credits": ("total_credits", "total_recharged", "total_consumed")},
 }
 _REFUSALS: Mapping[str, type[ServiceError]] = {"10002": Unauthorized, "10003": Forbidden, "20003": AccountDisabled}
-_DONE = {"zh": "配置已更新", "en": "The setting was changed."}
+_PASSED = frozenset({"authorization", "x-request-id", "traceparent", "accept-language"})
+_DONE: Mapping[Lang, str] = {"zh": "配置已更新", "en": "The setting was changed."}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,25 +59,18 @@ class Composed:
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         await self._session.close()
 
-    @staticmethod
-    def answers(path: str) -> bool:
-        """Whether this path is composed here."""
-        return path in (OVERVIEW, CONFIG) or path.startswith(CONFIG + "/")
+    async def show_overview(self, ask: OwnAsk) -> OwnAnswer:
+        """The operators' numbers."""
+        return _ok(data=await self._overview(_passed(ask)))
 
-    async def answer(self, method: str, path: str, headers: Mapping[str, str], body: bytes, *, lang: str) -> bytes:
-        """The body of a good answer; raises what the caller must hear instead."""
-        passed = {name: value for name, value in headers.items() if name.lower() in ("authorization", "x-request-id", "traceparent", "accept-language")}
-        if "authorization" not in {name.lower() for name in passed}:
-            raise Unauthorized()
-        if path == OVERVIEW:
-            _only(method, "GET", "HEAD")
-            return orjson.dumps({"success": True, "data": await self._overview(passed)})
-        if path == CONFIG:
-            _only(method, "GET", "HEAD")
-            return orjson.dumps({"success": True, "data": await self._configs(passed)})
-        _only(method, "PUT")
-        await self._change(path.removeprefix(CONFIG + "/"), passed, body)
-        return orjson.dumps({"success": True, "message": _DONE["zh" if lang == "zh" else "en"]})
+    async def show_configs(self, ask: OwnAsk) -> OwnAnswer:
+        """Every owner's settings as one list."""
+        return _ok(data=await self._configs(_passed(ask)))
+
+    async def change_config(self, ask: OwnAsk) -> OwnAnswer:
+        """One setting, changed by its owner."""
+        await self._change(unquote(ask.path.rpartition("/")[2]), _passed(ask), ask.body)
+        return _ok(message=_DONE[ask.lang])
 
     async def _overview(self, headers: Mapping[str, str]) -> dict[str, Any]:
         said = await self._ask_owners("/internal/admin/overview", headers)
@@ -96,8 +88,6 @@ class Composed:
         return _marked({"configs": {row["config_key"]: row["config_value"] for row in raw}, "raw": raw}, said)
 
     async def _change(self, key: str, headers: Mapping[str, str], body: bytes) -> None:
-        if len(body) > BODY_BYTES_MAX:
-            raise PayloadTooLarge()
         said = await self._ask_owners("/internal/admin/config", headers)
         owner = next((name for name, answer in said.items() if any(row["config_key"] == key for row in _rows(answer))), None)
         if owner is None:
@@ -133,9 +123,16 @@ class Composed:
         return None
 
 
-def _only(method: str, *allowed: str) -> None:
-    if method not in allowed:
-        raise MethodNotAllowed()
+def _passed(ask: OwnAsk) -> dict[str, str]:
+    """What the owners are sent: the admin's own token, above all."""
+    passed = {name: value for name, value in ask.headers.items() if name.lower() in _PASSED}
+    if "authorization" not in (name.lower() for name in passed):
+        raise Unauthorized()
+    return passed
+
+
+def _ok(**said: Any) -> OwnAnswer:
+    return OwnAnswer(orjson.dumps({"success": True, **said}))
 
 
 def _rows(answer: _Said | None) -> list[dict[str, Any]]:

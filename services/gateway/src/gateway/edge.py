@@ -31,6 +31,7 @@ class Name(IntEnum):
     REQUEST_ID = 9
     TRACEPARENT = 10
     INVALID = 11
+    SIGNATURE = 12  # checked by the gateway alone, on the careful path
 
 
 _NAMES: dict[bytes, Name] = {
@@ -58,13 +59,22 @@ _NAMES: dict[bytes, Name] = {
     b"x-client-ip": Name.DROPPED,
     b"true-client-ip": Name.DROPPED,
     b"x-method-override": Name.DROPPED,
+    b"x-signature": Name.SIGNATURE,
+    b"x-signature-key": Name.SIGNATURE,
+    b"x-signature-timestamp": Name.SIGNATURE,
+    b"x-signature-nonce": Name.SIGNATURE,
+    b"x-signature-content-sha256": Name.SIGNATURE,
 }
 # Whole families speak for somebody else, or ask for another method or path than the one that was checked.
 _DROPPED_FAMILIES = (b"x-forwarded-", b"x-internal-", b"x-user-", b"x-original-", b"x-rewrite-", b"x-http-method")
 
 NOT_RELAYED = frozenset(
-    {b"connection", b"keep-alive", b"proxy-connection", b"proxy-authenticate", b"server", b"te", b"trailer", b"upgrade", b"access-control-allow-origin"}
-)
+    {
+        b"connection", b"keep-alive", b"proxy-connection", b"proxy-authenticate", b"server", b"te", b"trailer", b"upgrade",
+        b"access-control-allow-origin", b"access-control-allow-credentials", b"access-control-expose-headers", b"access-control-allow-methods",
+        b"access-control-allow-headers", b"access-control-max-age", b"ratelimit", b"ratelimit-policy",
+    }
+)  # fmt: skip
 """Headers of a service's answer that belong to its own connection, or that the gateway says itself."""
 
 

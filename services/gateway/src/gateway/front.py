@@ -12,16 +12,16 @@ from aiohttp import web
 from common.errors import InvalidParameter, Overloaded, ServiceError, Unavailable
 from common.metrics import RequestTimes
 from gateway import edge
+from gateway.gate import Gate
 from gateway.heads import Asked, Headers, HeadReader
+from gateway.limits import Visit
 from gateway.lines import Line, Pool
-from gateway.refusals import OWN_HEADERS, refusal
-from gateway.routes import RouteTable
+from gateway.refusals import refusal
 from gateway.tunnel import Tunnel
 from gateway.upstreams import Address, Replicas
 
 PIPELINED_BYTES_MAX = 256 * 1024
 
-_OWN_LINES = b"".join(f"\r\n{name}: {value}".encode() for name, value in OWN_HEADERS.items())
 _METHOD_NAMES = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")}
 
 
@@ -30,7 +30,7 @@ class Hall:
 
     def __init__(
         self,
-        table: RouteTable,
+        gate: Gate,
         replicas: Mapping[str, Replicas],
         pools: Mapping[Address, Pool],
         careful: web.Server,
@@ -41,7 +41,9 @@ class Hall:
         idle_seconds: float,
         connections_max: int,
     ) -> None:
-        self.reader = HeadReader(table)
+        self.gate = gate
+        self.reader = HeadReader(gate)
+        self.own_lines = gate.cors.lines(None)
         self.replicas = replicas
         self.pools = pools
         self.careful = careful
@@ -88,6 +90,7 @@ class Front(asyncio.Protocol):
         "_hall",
         "_headers",
         "_line",
+        "_peer",
         "_reading",
         "_reading_paused",
         "_request",
@@ -96,6 +99,7 @@ class Front(asyncio.Protocol):
         "_status",
         "_transport",
         "_unsent",
+        "_visit",
         "_writing_paused",
         "deadline",
         "expects_no_body",
@@ -123,6 +127,8 @@ class Front(asyncio.Protocol):
         self._status = 0
         self._started_at = 0.0
         self._unsent = 0
+        self._peer = ""
+        self._visit: Visit | None = None
         self.deadline = 0.0
         self.expects_no_body = False
         self.upgrades = False
@@ -134,6 +140,8 @@ class Front(asyncio.Protocol):
         self._transport = transport  # type: ignore[assignment]
         hall = self._hall
         hall.fronts.add(self)
+        peer = transport.get_extra_info("peername")
+        self._peer = peer[0] if peer else ""
         self.deadline = hall.now() + hall.head_seconds
         if len(hall.fronts) + len(hall.tunnels) + len(hall.careful.connections) > hall.connections_max:
             self._write_refusal(Overloaded("too many connections"), path="/", close=True)
@@ -141,6 +149,7 @@ class Front(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.gone = True
         self._hall.fronts.discard(self)
+        self._leave()
         if self._line is not None:
             self._line.drop()
             self._line = None
@@ -200,12 +209,46 @@ class Front(asyncio.Protocol):
         self._buffer = buffer[whole:]
         self._busy = True
         self._begun = False
+        self._request = asked.head + body if body else asked.head
+        if hall.gate.limits is None:
+            self._act(asked)
+        else:
+            self._enter(asked)
+        return True
+
+    def _enter(self, asked: Asked) -> None:
+        """Count it, here or with the other replicas, before anything is done for it."""
+        gate, headers = self._hall.gate, asked.headers
+        forwarded = headers.values_of(b"x-forwarded-for") if gate.addresses.asks_forwarded else ""
+        visit = self._visit = gate.enter(asked.row, peer=self._peer, forwarded=forwarded, token=headers.token)
+        if visit is None:
+            self._act(asked)
+        elif gate.shared is None:
+            self._decided(visit)
+        else:
+            self.deadline = self._started_at + self._hall.progress_seconds
+            gate.shared.ask(visit, self._decided)
+
+    def _decided(self, visit: Visit) -> None:
+        """Whether it may be asked now."""
+        asked = self._asked
+        if asked is None or self._visit is not visit:
+            return  # nobody waits for it any more
+        if visit.refusal is not None:
+            self._refuse(visit.refusal)
+        else:
+            self._act(asked)
+
+    def _act(self, asked: Asked) -> None:
         if asked.error is not None:
             self._refuse(asked.error)
         else:
-            self._request = asked.head + body if body else asked.head
             self._send(asked)
-        return True
+
+    def _leave(self) -> None:
+        visit, self._visit = self._visit, None
+        if visit is not None:
+            self._hall.gate.leave(visit)
 
     def _await_head(self) -> None:
         if len(self._buffer) >= edge.HEAD_BYTES_MAX:
@@ -283,7 +326,10 @@ class Front(asyncio.Protocol):
         self._status = status
         self._request = b""
         self.deadline = self._hall.now() + self._hall.progress_seconds
-        own = _OWN_LINES
+        cors = self._hall.gate.cors
+        own = cors.lines(asked.headers.value_of(b"origin")) if cors.asks_origin else self._hall.own_lines
+        if self._visit is not None:
+            own += self._visit.lines()
         if b"X-Request-Id:" not in head:
             own += b"\r\nX-Request-Id: " + asked.request_id
         if until_end or asked.close or self._hall.draining:
@@ -308,6 +354,7 @@ class Front(asyncio.Protocol):
         hall, asked = self._hall, self._asked
         assert asked is not None
         self._count(101)
+        self._leave()
         self._line = None
         self._closing = True
         hall.fronts.discard(self)
@@ -325,11 +372,13 @@ class Front(asyncio.Protocol):
         self._finish()
 
     def _write_refusal(self, error: ServiceError, *, path: str, close: bool) -> int:
-        asked = self._asked
+        asked, visit = self._asked, self._visit
+        own = self._hall.gate.cors.headers(asked.headers.value_of(b"origin") if asked else None)
         answer = refusal(
             error,
             path=path,
             request_id=asked.request_id.decode() if asked else edge.new_trace()[0],
+            own_headers={**own, **visit.headers()} if visit is not None else own,
             accept_language=asked.headers.value_of(b"accept-language") if asked else None,
             accept=asked.headers.value_of(b"accept") if asked else None,
         )
@@ -342,6 +391,7 @@ class Front(asyncio.Protocol):
     def _finish(self) -> None:
         hall = self._hall
         self._count(self._status)
+        self._leave()
         self._busy = False
         self._asked = None
         self._request = b""

@@ -7,8 +7,8 @@ import secrets
 from common.errors import ServiceError
 from gateway import edge
 from gateway.edge import Name
-from gateway.gate import check
-from gateway.routes import COMPOSED, HEALTH, Route, RouteTable
+from gateway.gate import Gate, check, token_of
+from gateway.routes import Route
 
 _LEARNED_MAX = 4096
 # Paths without escapes and without segments that begin with a dot have one spelling only.
@@ -22,7 +22,7 @@ _TOKEN, _KEY, _HOST, _ACTED_ON, _LENGTH, _CONNECTION, _UPGRADE, _REQUEST_ID, _TR
 _BITS = {
     Name.PASSES: 0, Name.TOKEN: _TOKEN, Name.IDEMPOTENCY_KEY: _KEY, Name.HOST: _HOST, Name.CONTENT_LENGTH: _LENGTH, Name.CONNECTION: _CONNECTION,
     Name.UPGRADE: _UPGRADE, Name.REQUEST_ID: _REQUEST_ID, Name.TRACEPARENT: _TRACEPARENT, Name.DROPPED: _DROPPED, Name.FRAMING: _CAREFUL,
-    Name.INVALID: _CAREFUL,
+    Name.INVALID: _CAREFUL, Name.SIGNATURE: _CAREFUL,
 }  # fmt: skip
 _PRINTABLE = bytes((9, *range(32, 127), *range(128, 256)))
 
@@ -30,7 +30,7 @@ _PRINTABLE = bytes((9, *range(32, 127), *range(128, 256)))
 class Headers:
     """What the headers of a request say, and which of them are sent on."""
 
-    __slots__ = ("block", "connection", "kept", "length", "request_id", "seen", "upgrades")
+    __slots__ = ("_token", "block", "connection", "kept", "length", "request_id", "seen", "upgrades")
 
     def __init__(self, block: bytes) -> None:
         self.block = block
@@ -40,6 +40,14 @@ class Headers:
         self.connection: frozenset[bytes] = frozenset()
         self.upgrades = False
         self.request_id = b""
+        self._token: str | None = None
+
+    @property
+    def token(self) -> str | None:
+        """The token it brings, whatever it is worth."""
+        if self._token is None and self.seen & _TOKEN:
+            self._token = token_of(self.value_of(b"authorization"), self.value_of(b"x-lc-session"))
+        return self._token
 
     def value_of(self, name: bytes) -> str | None:
         """A header's value, for the rare answer that depends on one."""
@@ -48,6 +56,11 @@ class Headers:
             if found.lower() == name:
                 return value.strip().decode("latin-1")
         return None
+
+    def values_of(self, name: bytes) -> str:
+        """All values of a header as one list."""
+        lines = (line.partition(b":") for line in self.block.split(b"\r\n"))
+        return ",".join(value.strip().decode("latin-1") for found, _, value in lines if found.lower() == name)
 
     def act(self, bit: int, value: bytes) -> bool | None:
         """What a header asks of the gateway itself: whether the service gets it too, or None for the careful reader."""
@@ -76,7 +89,7 @@ class Headers:
 class Asked:
     """A request whose head was read: where it goes, what is sent on, or why it is refused."""
 
-    __slots__ = ("close", "error", "head", "headers", "length", "method", "path", "repeatable", "request_id", "route", "upgrades")
+    __slots__ = ("close", "error", "head", "headers", "length", "method", "path", "repeatable", "request_id", "route", "row", "upgrades")
 
     def __init__(self, method: bytes, path: str, headers: Headers, request_id: bytes) -> None:
         self.method = method
@@ -87,16 +100,18 @@ class Asked:
         self.close = b"close" in headers.connection
         self.repeatable = method in _READS or bool(headers.seen & _KEY)
         self.upgrades = False
+        self.row: Route | None = None
         self.route: Route | None = None
         self.error: ServiceError | None = None
         self.head = b""
 
 
 class HeadReader:
-    """Knows the routes and the spellings of header names seen so far."""
+    """Knows the rules and the spellings of header names seen so far."""
 
-    def __init__(self, table: RouteTable) -> None:
-        self._table = table
+    def __init__(self, gate: Gate) -> None:
+        self._table = gate.table
+        self._signing = gate.signing
         self._learned: dict[bytes, int] = {}
         self._prefix = secrets.token_hex(8).encode()
         self._numbers = itertools.count(1)
@@ -115,8 +130,6 @@ class HeadReader:
         if headers is None:
             return None
         path = first[2].decode("ascii")
-        if path in HEALTH or path.startswith(COMPOSED):
-            return None
         number = next(self._numbers)
         asked = Asked(first[1], path, headers, headers.request_id or b"%b%016x" % (self._prefix, number))
         return asked if self._judge(asked, first, number) else None
@@ -124,12 +137,17 @@ class HeadReader:
     def _judge(self, asked: Asked, first: re.Match[bytes], number: int) -> bool:
         """Decide where it goes; False when it needs the careful reader after all."""
         headers = asked.headers
-        route = self._table.find(asked.path)
+        asked.row = route = self._table.find(asked.path)
+        method = first[1].decode("ascii")
         try:
-            asked.route = check(route, first[1].decode("ascii"), length=headers.length, has_token=headers.seen & _TOKEN != 0)
+            asked.route = check(route, method, length=headers.length, has_token=headers.seen & _TOKEN != 0)
+            if self._signing.is_on:
+                self._signing.require(asked.route, method, headers.token)
         except ServiceError as error:
             asked.error = error
             return True
+        if asked.route.service == "gateway":
+            return False
         ending = b""
         if asked.route.websocket:
             if not headers.upgrades or b"upgrade" not in headers.connection or headers.length:

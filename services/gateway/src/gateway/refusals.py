@@ -1,14 +1,12 @@
 """What the gateway itself answers when it lets nobody in, in the caller's dialect."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 
 from common.errors import MethodNotAllowed, NotFound, ServiceError
 from common.web.dialects import dialect_of, language_of, render_error, wants_problem
 from gateway.gate import WrongMethod
-
-OWN_HEADERS = {"Access-Control-Allow-Origin": "*"}
-"""Said on every answer: there are no cookies to steal, so any page may read what it could ask for anyway."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +26,10 @@ class Refusal:
         return "\r\n".join([*lines, "", ""]).encode("latin-1") + (b"" if head_only else self.body)
 
 
-def refusal(error: ServiceError, *, path: str, request_id: str, accept_language: str | None = None, accept: str | None = None) -> Refusal:
-    """This error as the dialect of `path` says it."""
+def refusal(
+    error: ServiceError, *, path: str, request_id: str, own_headers: Mapping[str, str], accept_language: str | None = None, accept: str | None = None
+) -> Refusal:
+    """This error as the dialect of `path` says it. `own_headers` are what the gateway says on every answer."""
     dialect = dialect_of(path)
     allow = error.allow if isinstance(error, WrongMethod) else None
     if allow is not None:
@@ -43,7 +43,7 @@ def refusal(error: ServiceError, *, path: str, request_id: str, accept_language:
         problem=wants_problem(accept),
         unknown_route=isinstance(error, NotFound),
     )
-    said = {**headers, "X-Request-Id": request_id, **OWN_HEADERS}
+    said = {**headers, "X-Request-Id": request_id, **own_headers}
     if allow is not None:
         said["Allow"] = allow
     return Refusal(status, body, said)

@@ -4,8 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-Upstream = Literal["identity", "works", "generation", "billing", "notify"]
+Place = Literal["gateway", "identity", "works", "generation", "billing", "notify"]
 Auth = Literal["user", "optional", "none"]
+LimitClass = Literal["default", "login", "create", "upload", "callback", "payment", "file", "none"]
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -25,63 +26,74 @@ class Route:
 
     `deadline_seconds` is for the answer to begin, longer than the service's own, so that the service says what was late.
     `auth="user"` lets the gateway refuse a request without any token; whether the token is good is each service's question.
+    `limits` says which budgets it counts on (`gateway.limits`). The service `gateway` is the gateway itself (`gateway.own`).
     """
 
     path: str
-    service: Upstream
+    service: Place
     methods: tuple[str, ...] = ANY
     auth: Auth = "optional"
     body_bytes_max: int = JSON_BYTES_MAX
     deadline_seconds: float = 20
     websocket: bool = False
+    limits: LimitClass = "default"
 
 
 ROUTES: tuple[Route, ...] = (
+    # how the whole is
+    Route("/health", "gateway", READ, "none", limits="none"),
+    Route("/api/health", "gateway", READ, "none", limits="none"),
+    Route("/api/admin/stats/overview", "gateway", READ, "user"),
+    Route("/api/admin/config", "gateway", READ, "user"),
+    Route("/api/admin/config/*", "gateway", ("PUT",), "user", 64 * KIB),
     # who you are
-    Route("/users", "identity", ("POST",), "none", FILE_BYTES_MAX, 35),
-    Route("/login", "identity", ("POST",), "none", deadline_seconds=35),
+    Route("/users", "identity", ("POST",), "none", FILE_BYTES_MAX, 35, limits="login"),
+    Route("/login", "identity", ("POST",), "none", deadline_seconds=35, limits="login"),
     Route("/api/auth/me", "identity", READ, "user"),
     Route("/api/auth/refresh", "identity", ("POST",), "user"),
+    Route("/api/auth/wechat/login", "identity", ("POST",), "none", deadline_seconds=35, limits="login"),
+    Route("/api/auth/admin/login", "identity", ("POST",), "none", deadline_seconds=35, limits="login"),
     Route("/api/auth/*", "identity"),
-    Route("/requestPasswordReset", "identity", ("POST",), "none"),
+    Route("/requestPasswordReset", "identity", ("POST",), "none", limits="login"),
     Route("/v1/sessions", "identity"),
     Route("/v1/sessions/*", "identity"),
-    Route("/v1/password-resets", "identity", auth="none"),
-    Route("/v1/password-resets/*", "identity", auth="none"),
-    Route("/v1/email-verifications", "identity", auth="none"),
-    Route("/v1/email-verifications/*", "identity", auth="none"),
-    Route("/v1/admin-invitations", "identity", auth="none"),
-    Route("/v1/admin-invitations/*", "identity", auth="none"),
+    Route("/v1/password-resets", "identity", auth="none", limits="login"),
+    Route("/v1/password-resets/*", "identity", auth="none", limits="login"),
+    Route("/v1/email-verifications", "identity", auth="none", limits="login"),
+    Route("/v1/email-verifications/*", "identity", auth="none", limits="login"),
+    Route("/v1/admin-invitations", "identity", auth="none", limits="login"),
+    Route("/v1/admin-invitations/*", "identity", auth="none", limits="login"),
     Route("/api/admin/users", "identity", auth="user"),
     Route("/api/admin/users/*", "identity", auth="user"),
-    Route("/.well-known/jwks.json", "identity", READ, "none"),
+    Route("/.well-known/jwks.json", "identity", READ, "none", limits="file"),
     # what you keep
-    Route("/api/upload/*", "works", auth="user", body_bytes_max=DATA_URL_BYTES_MAX, deadline_seconds=125),
-    Route("/api/upload/single", "works", ("POST",), "user", FILE_BYTES_MAX, 125),
-    Route("/api/upload/multiple", "works", ("POST",), "user", FILES_BYTES_MAX, 125),
+    Route("/api/upload/*", "works", auth="user", body_bytes_max=DATA_URL_BYTES_MAX, deadline_seconds=125, limits="upload"),
+    Route("/api/upload/single", "works", ("POST",), "user", FILE_BYTES_MAX, 125, limits="upload"),
+    Route("/api/upload/multiple", "works", ("POST",), "user", FILES_BYTES_MAX, 125, limits="upload"),
     Route("/api/works", "works"),
     Route("/api/works/*", "works"),
     Route("/works", "works", body_bytes_max=DATA_URL_BYTES_MAX, deadline_seconds=125),
     Route("/works/*", "works"),
-    Route("/files/*", "works", READ, "none"),
+    Route("/files/*", "works", READ, "none", limits="file"),
     Route("/v1/gallery", "works", READ),
     Route("/v1/works/*", "works", auth="user"),
-    Route("/v1/uploads", "works", auth="user"),
-    Route("/v1/uploads/*", "works", auth="user"),
+    Route("/v1/uploads", "works", auth="user", limits="upload"),
+    Route("/v1/uploads/*", "works", auth="user", limits="upload"),
     Route("/api/admin/works", "works", auth="user"),
     Route("/api/admin/works/*", "works", auth="user"),
     # what you ask for
     Route("/api/scenes", "generation"),
     Route("/api/scenes/*", "generation"),
-    Route("/api/tasks/create", "generation", ("POST",), "user", DATA_URL_BYTES_MAX, 65),
+    Route("/api/tasks/create", "generation", ("POST",), "user", DATA_URL_BYTES_MAX, 65, limits="create"),
     Route("/api/tasks/*", "generation"),
-    Route("/music/tasks", "generation", ("POST",), "user"),
+    Route("/music/tasks", "generation", ("POST",), "user", limits="create"),
     Route("/music/tasks/*", "generation", auth="user"),
     Route("/api/admin/tasks", "generation", auth="user"),
     Route("/api/admin/tasks/*", "generation", auth="user"),
-    Route("/api/callback/*", "generation", ("POST",), "none", CALLBACK_BYTES_MAX, 65),
+    Route("/api/callback/*", "generation", ("POST",), "none", CALLBACK_BYTES_MAX, 65, limits="callback"),
     # what it costs
     Route("/api/credits/*", "billing"),
+    Route("/api/credits/payment/*", "billing", ("POST",), "none", limits="payment"),
     Route("/points/*", "billing", auth="user"),
     Route("/v1/packages", "billing", READ, "none"),
     Route("/v1/sandbox/*", "billing", auth="none"),
@@ -96,11 +108,6 @@ ROUTES: tuple[Route, ...] = (
     Route("/v1/feed", "notify", auth="user"),
     Route("/v1/feed/*", "notify", auth="user"),
 )
-
-HEALTH = ("/health", "/api/health")
-OVERVIEW, CONFIG = "/api/admin/stats/overview", "/api/admin/config"
-COMPOSED = (OVERVIEW, CONFIG)
-"""Beginnings of the paths the gateway answers itself, out of several services' answers."""
 
 
 class RouteTable:

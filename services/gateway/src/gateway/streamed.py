@@ -3,7 +3,8 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from hashlib import sha256
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Self
@@ -16,14 +17,16 @@ from aiohttp.web_protocol import RequestHandler
 from multidict import CIMultiDict
 from yarl import URL
 
-from common.errors import Internal, InvalidParameter, PayloadTooLarge, ServiceError, Unavailable, UnsupportedMediaType
-from common.web.dialects import language_of
-from gateway import composed, edge
-from gateway.composed import Composed
+from common.errors import Internal, InvalidParameter, PayloadTooLarge, ServiceError, Unauthorized, Unavailable, UnsupportedMediaType
+from common.web.dialects import dialect_of, language_of
+from gateway import edge
 from gateway.edge import Name
-from gateway.gate import check
-from gateway.refusals import OWN_HEADERS, Refusal, refusal
-from gateway.routes import HEALTH, Route, RouteTable
+from gateway.gate import Gate, check, token_of
+from gateway.limits import Visit
+from gateway.own import Own, OwnAsk
+from gateway.refusals import Refusal, refusal
+from gateway.routes import Route
+from gateway.signing import Signed
 from gateway.upstreams import Address, Replicas
 
 log = structlog.get_logger()
@@ -31,12 +34,6 @@ log = structlog.get_logger()
 _FIRST_LINE = re.compile(rb"[A-Za-z]{1,20} (/[!-~]{0,512})")
 _LANGUAGE = re.compile(rb"\naccept-language:[ \t]*([!-~ ]{0,64})", re.IGNORECASE)
 _NOT_RELAYED = frozenset(name.decode() for name in edge.NOT_RELAYED) | {"transfer-encoding"}
-_PREFLIGHT = {
-    "Access-Control-Allow-Origin": "*",
-    "Access-Control-Allow-Methods": "GET, HEAD, POST, PUT, PATCH, DELETE",
-    "Access-Control-Allow-Headers": "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, Range, Accept-Language, X-LC-Session, X-Request-Id",
-    "Access-Control-Max-Age": "86400",
-}
 
 
 @dataclass(slots=True)
@@ -48,9 +45,12 @@ class Asked:
     request_id: str
     headers: CIMultiDict[str]
     length: int | None
-    has_token: bool
+    token: str | None
+    signature: dict[str, str]
     repeatable: bool
     upgrades: bool
+    own_headers: dict[str, str] = field(default_factory=dict)
+    """What the gateway says on the answer, whatever it is."""
 
 
 class Streamed:
@@ -58,19 +58,17 @@ class Streamed:
 
     def __init__(
         self,
-        table: RouteTable,
+        gate: Gate,
         replicas: Mapping[str, Replicas],
-        health: Callable[[], Awaitable[bytes]],
-        composed: Composed,
+        own: Own,
         *,
         connect_seconds: float,
         progress_seconds: float,
         idle_seconds: float,
     ) -> None:
-        self._table = table
+        self._gate = gate
         self._replicas = replicas
-        self._health = health
-        self._composed = composed
+        self._own = own
         self._connect_seconds = connect_seconds
         self._progress_seconds = progress_seconds
         self._idle_seconds = idle_seconds
@@ -79,7 +77,7 @@ class Streamed:
         self._pooled = _session(aiohttp.TCPConnector(limit=0, keepalive_timeout=self._idle_seconds))
         # What is streamed cannot be sent twice, so it never meets a connection that may just be closing.
         self._fresh = _session(aiohttp.TCPConnector(limit=0, force_close=True))
-        self.server = _Server(self._answer, idle_seconds=self._idle_seconds)
+        self.server = _Server(self._answer, self._gate, idle_seconds=self._idle_seconds)
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -94,29 +92,67 @@ class Streamed:
 
     async def _answer_unclosed(self, request: web.BaseRequest) -> web.StreamResponse:
         asked = _read(request)
+        asked.own_headers = {"X-Request-Id": asked.request_id, **self._gate.cors.headers(request.headers.get("Origin"))}
+        visit = None
         try:
             _check_framing(request)
-            if asked.method == "OPTIONS" and edge.canonical(request.raw_path):
-                return web.Response(status=204, headers={**_PREFLIGHT, "X-Request-Id": asked.request_id})
-            if asked.path in HEALTH and asked.method in ("GET", "HEAD"):
-                return web.Response(body=await self._health(), content_type="application/json", headers=_own_headers(asked))
             spelled = edge.canonical(request.raw_path)
-            if spelled and self._composed.answers(spelled[0]):
-                return await self._compose(request, asked, spelled[0])
-            route = check(self._table.find(spelled[0]) if spelled else None, asked.method, length=asked.length or 0, has_token=asked.has_token)
-            return await _Passage(self, request, asked, route, "".join(spelled or ())).go()
+            if asked.method == "OPTIONS" and spelled:
+                return web.Response(status=204, headers={**self._gate.cors.preflight(request.headers.get("Origin")), "X-Request-Id": asked.request_id})
+            row = self._gate.table.find(spelled[0]) if spelled else None
+            visit = await self._enter(request, asked, row)
+            route = check(row, asked.method, length=asked.length or 0, has_token=asked.token is not None)
+            signed = self._check_signature(request, asked, route)
+            if route.service == "gateway":
+                return await self._answer_itself(request, asked, route, signed)
+            return await _Passage(self, request, asked, route, "".join(spelled or ()), signed).go()
         except ServiceError as error:
             return _refused(error, asked, request)
+        finally:
+            if visit is not None:
+                self._gate.leave(visit)
 
-    async def _compose(self, request: web.BaseRequest, asked: Asked, path: str) -> web.Response:
-        body = await _Body(request, composed.BODY_BYTES_MAX, self._progress_seconds).whole() if asked.method == "PUT" else b""
-        lang = language_of(request.headers.get("Accept-Language"), "photo")
-        answer = await self._composed.answer(asked.method, path, asked.headers, body, lang=lang)
-        return web.Response(body=answer, content_type="application/json", headers=_own_headers(asked))
+    async def _enter(self, request: web.BaseRequest, asked: Asked, row: Route | None) -> Visit | None:
+        """Count it, here or with the other replicas; raises RateLimited."""
+        gate = self._gate
+        forwarded = ",".join(request.headers.getall("X-Forwarded-For", ())) if gate.addresses.asks_forwarded else ""
+        peer = request.transport.get_extra_info("peername") if request.transport is not None else None
+        visit = gate.enter(row, peer=peer[0] if peer else "", forwarded=forwarded, token=asked.token)
+        if visit is None:
+            return None
+        try:
+            if gate.shared is not None:
+                await gate.shared.decide(visit)
+            asked.own_headers.update(visit.headers())
+            if visit.refusal is not None:
+                raise visit.refusal
+        except BaseException:
+            gate.leave(visit)
+            raise
+        return visit
+
+    def _check_signature(self, request: web.BaseRequest, asked: Asked, route: Route) -> Signed | None:
+        """The signature that holds for everything but the body; None where none is needed. Raises Unauthorized."""
+        signing = self._gate.signing
+        if not asked.signature:
+            signing.require(route, asked.method, asked.token)
+            return None
+        path, _, query = request.raw_path.partition("?")
+        return signing.verify(asked.signature, method=asked.method, path=path, query=query, token=asked.token)
+
+    async def _answer_itself(self, request: web.BaseRequest, asked: Asked, route: Route, signed: Signed | None) -> web.Response:
+        await _say_continue(request)
+        body = await _Body(request, route.body_bytes_max, self._progress_seconds, signed).whole()
+        if signed is not None:
+            await self._gate.signing.take(signed, asked.method)
+        lang = language_of(request.headers.get("Accept-Language"), dialect_of(asked.path))
+        answer = await self._own.answer(route.path, OwnAsk(asked.method, asked.path, asked.headers, body, lang))
+        return web.Response(status=answer.status, body=answer.body, headers={"Content-Type": answer.content_type, **answer.headers, **asked.own_headers})
 
 
 def _read(request: web.BaseRequest) -> Asked:
     seen: dict[Name, str] = {}
+    signature: dict[str, str] = {}
     headers: CIMultiDict[str] = CIMultiDict()
     listed = {name.strip().lower() for value in request.headers.getall("Connection", ()) for name in value.split(",")}
     for name, value in request.headers.items():
@@ -124,6 +160,9 @@ def _read(request: web.BaseRequest) -> Asked:
         seen[kind] = value
         if kind in (Name.PASSES, Name.HOST, Name.TOKEN, Name.IDEMPOTENCY_KEY) and name.lower() not in listed:
             headers.add(name, value)
+        elif kind is Name.SIGNATURE:
+            # Said twice, it is no signature: two readers could take different ones.
+            signature[name.lower()] = value if name.lower() not in signature else ""
     trace_id, traceparent = edge.new_trace()
     if edge.is_traceparent(seen.get(Name.TRACEPARENT, "")):
         traceparent = seen[Name.TRACEPARENT]
@@ -138,7 +177,8 @@ def _read(request: web.BaseRequest) -> Asked:
         request_id=request_id,
         headers=headers,
         length=int(length) if length.isdecimal() else None,
-        has_token=Name.TOKEN in seen,
+        token=token_of(request.headers.get("Authorization"), request.headers.get("X-LC-Session")),
+        signature=signature,
         repeatable=request.method in ("GET", "HEAD") or Name.IDEMPOTENCY_KEY in seen,
         upgrades="websocket" in request.headers.get("Upgrade", "").lower(),
     )
@@ -162,13 +202,20 @@ def _check_framing(request: web.BaseRequest) -> None:
         raise InvalidParameter("the target must be a path")
 
 
-def _own_headers(asked: Asked) -> dict[str, str]:
-    return {"X-Request-Id": asked.request_id, **OWN_HEADERS}
+async def _say_continue(request: web.BaseRequest) -> None:
+    if request.headers.get("Expect", "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0
 
 
 def _refused(error: ServiceError, asked: Asked, request: web.BaseRequest) -> web.Response:
     answer = refusal(
-        error, path=asked.path, request_id=asked.request_id, accept_language=request.headers.get("Accept-Language"), accept=request.headers.get("Accept")
+        error,
+        path=asked.path,
+        request_id=asked.request_id,
+        own_headers=asked.own_headers,
+        accept_language=request.headers.get("Accept-Language"),
+        accept=request.headers.get("Accept"),
     )
     return web.Response(status=answer.status, body=answer.body, headers=answer.headers)
 
@@ -176,25 +223,31 @@ def _refused(error: ServiceError, asked: Asked, request: web.BaseRequest) -> web
 class _Passage:
     """One request on its way to a service and the answer on its way back."""
 
-    def __init__(self, ways: Streamed, request: web.BaseRequest, asked: Asked, route: Route, target: str) -> None:
+    def __init__(self, ways: Streamed, request: web.BaseRequest, asked: Asked, route: Route, target: str, signed: Signed | None) -> None:
         self._ways = ways
         self._request = request
         self._asked = asked
         self._route = route
         self._target = target
         self._replicas = ways._replicas[route.service]
-        self._body = _Body(request, route.body_bytes_max, ways._progress_seconds)
+        self._signed = signed
+        self._body = _Body(request, route.body_bytes_max, ways._progress_seconds, signed)
 
     async def go(self) -> web.StreamResponse:
         if self._asked.upgrades and self._route.websocket:
             raise InvalidParameter("a websocket must be asked for plainly")
-        if self._request.headers.get("Expect", "").lower() == "100-continue":
-            await self._request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            self._request.writer.output_size = 0
+        await _say_continue(self._request)
         length = self._asked.length
         if length is not None and length <= edge.SMALL_BODY_BYTES_MAX:
-            return await self._relay(await self._send(await self._body.whole() if length else b""))
+            body = await self._body.whole() if length or self._signed else b""
+            await self._take_signature()
+            return await self._relay(await self._send(body))
+        await self._take_signature()
         return await self._relay(await self._stream())
+
+    async def _take_signature(self) -> None:
+        if self._signed is not None:
+            await self._ways._gate.signing.take(self._signed, self._asked.method)
 
     async def _send(self, body: bytes) -> aiohttp.ClientResponse:
         """A small body, kept: asked again elsewhere when the connection was never made, or once when asking twice is safe."""
@@ -253,7 +306,11 @@ class _Passage:
             for name, value in answer.headers.items():
                 if name.lower() not in _NOT_RELAYED:
                     response.headers.add(name, value)
-            response.headers.update(_own_headers(self._asked))
+            for name, value in self._asked.own_headers.items():
+                if name == "Vary":
+                    response.headers.add(name, value)
+                else:
+                    response.headers[name] = value
             response.force_close()
             await response.prepare(self._request)
             if self._asked.method != "HEAD":
@@ -275,9 +332,13 @@ def _url(address: Address, target: str) -> URL:
 
 
 class _Body:
-    """A request's body as it arrives: counted against the route's limit, never stalled for longer than allowed."""
+    """A request's body as it arrives: counted against the route's limit, never stalled for longer than allowed.
 
-    def __init__(self, request: web.BaseRequest, bytes_max: int, progress_seconds: float) -> None:
+    Of a signed body the last piece is kept back until the whole is known to be what was signed, so that nothing else is ever complete.
+    """
+
+    def __init__(self, request: web.BaseRequest, bytes_max: int, progress_seconds: float, signed: Signed | None) -> None:
+        self._signed = signed
         self._request = request
         self._bytes_max = bytes_max
         self._progress_seconds = progress_seconds
@@ -304,13 +365,23 @@ class _Body:
     async def chunks(self) -> AsyncIterator[bytes]:
         count = 0
         self.begun = True
+        digest = sha256() if self._signed is not None else None
+        kept = b""
         while chunk := await self._next():
             count += len(chunk)
             if count > self._bytes_max:
                 raise self._refuse(PayloadTooLarge())
-            yield chunk
+            if digest is not None:
+                digest.update(chunk)
+                kept, chunk = chunk, kept
+            if chunk:
+                yield chunk
             if self._limit is not None:
                 self._limit.reschedule(asyncio.get_running_loop().time() + self._answer_seconds)
+        if self._signed is not None and digest is not None and digest.hexdigest() != self._signed.body_sha256:
+            raise self._refuse(Unauthorized("the body is not the one that was signed"))
+        if kept:
+            yield kept
 
     async def _next(self) -> bytes:
         # Cancelled, it stays awaited: that is how the deadline learns whom it waited for.
@@ -374,14 +445,16 @@ class _Connection(RequestHandler):
         beginning = getattr(self, "_beginning", b"")
         line, language = _FIRST_LINE.match(beginning), _LANGUAGE.search(beginning)
         path = line[1].decode().partition("?")[0] if line else "/"
-        return refusal(error, path=path, request_id=edge.new_trace()[0], accept_language=language[1].decode() if language else None)
+        said = self._manager.own_headers if isinstance(self._manager, _Server) else {}
+        return refusal(error, path=path, request_id=edge.new_trace()[0], own_headers=said, accept_language=language[1].decode() if language else None)
 
 
 class _Server(web.Server):
     """Makes connections that read what we read and say what we say."""
 
-    def __init__(self, handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]], *, idle_seconds: float) -> None:
+    def __init__(self, handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]], gate: Gate, *, idle_seconds: float) -> None:
         super().__init__(handler, request_factory=self._request)
+        self.own_headers = gate.cors.headers(None)
         # The keep-alive timer runs from the last answer, so it also bounds how long the next head may take.
         self._options: dict[str, Any] = {
             "keepalive_timeout": idle_seconds,
