@@ -301,7 +301,7 @@ async def test_an_alert_that_was_looked_at_is_gone(bank, deps: Deps, door, user_
     [alert] = (await admin_orders(door))["alerts"]
     path = f"/v1/admin/orders/alerts/{alert['alert_id']}/close"
     assert (await send(door, "POST", path, user_id))[0] == 403
-    assert [(await send(door, "POST", path, new_id(), role="admin"))[0] for _ in range(2)] == [204, 204]
+    assert [(await send(door, "POST", path, new_id(), role="admin"))[0] for _ in range(2)] == [200, 200]
     assert (await admin_orders(door))["alerts_total"] == 0
     assert deps.numbers.payment_alerts._value.get() == 0
     assert (await send(door, "POST", f"/v1/admin/orders/alerts/{new_id()}/close", new_id(), role="admin"))[0] == 404

@@ -5,7 +5,9 @@ import re
 import pytest
 
 from billing import commands
-from billing.domain import CaptureHold
+from billing.domain import CaptureHold, Payment
+from billing.store import orders
+from billing.store.orders import OrderFilter
 from common.ids import new_id
 
 GROW = """
@@ -33,3 +35,39 @@ async def test_no_batch_reads_a_whole_table(bank, mode: str, analysed: bool) -> 
             for sql, args in said:
                 plan = "\n".join(row[0] for row in await tx.conn.fetch(f"EXPLAIN {sql}", *args))
                 assert not re.search(r"Seq Scan on (account|hold)\b|hold_open", plan), plan
+
+
+GROW_ORDERS = """
+    INSERT INTO payment_order (order_id, order_no, user_id, package_id, asset, amount, membership_days, price_minor, currency, method, provider, body_hash,
+        created_at, expires_at, look_at, state, paid_at)
+    SELECT gen_random_uuid(), 'ORDER' || n, ('00000000-0000-7000-8000-' || lpad((n % 1000)::text, 12, '0'))::uuid, 'basic', 'credit', 100, 0, 990, 'CNY',
+        'wechat', 'sandbox', '', now() - n * interval '1 minute', now(), now(), CASE WHEN n % 50 = 0 THEN 'pending' ELSE 'paid' END,
+        CASE WHEN n % 50 = 0 THEN NULL ELSE now() END
+    FROM generate_series(1, 20000) AS n;
+    INSERT INTO payment_notice (provider, event_id, order_no, body, headers, received_at, handled_at)
+    SELECT 'sandbox', 'e' || n, 'ORDER' || n, '', '{}', now(), now() FROM generate_series(1, 20000) AS n;
+    INSERT INTO membership_period (user_id, kind, source, starts_at, ends_at)
+    SELECT gen_random_uuid(), 'signup', n::text, now(), now() + interval '1 day' FROM generate_series(1, 20000) AS n;
+"""
+
+
+@pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
+async def test_no_question_about_orders_reads_a_whole_table(bank, user_id, mode: str) -> None:
+    await bank.open(user_id)
+    await bank.plant(GROW_ORDERS + "ANALYZE")
+    payment = Payment("sandbox", "e1", "ORDER1", "shop", None, "t", 1, "CNY")
+    async with bank.db.transaction() as tx:
+        await tx.conn.execute(f"SET LOCAL plan_cache_mode = {mode}")
+        said: list[tuple[str, tuple[object, ...]]] = []
+        with tx.conn.query_logger(lambda query: said.append((query.query, query.args))):
+            await orders.list_orders(tx.conn, OrderFilter(user_id), offset=0, limit=20)
+            await orders.list_orders(tx.conn, OrderFilter(user_id, "paid"), offset=0, limit=20)
+            await orders.list_orders(tx.conn, OrderFilter(), offset=0, limit=20)
+            await orders.list_due_orders(tx.conn, tx.now, 20)
+            await orders.count_pending(tx.conn, user_id, 20)
+            await orders.list_due_refunds(tx.conn, tx.now, 20)
+            with pytest.raises(commands.NotOpened):
+                await commands.pay_orders(tx, [payment])
+        for sql, args in said:
+            plan = "\n".join(row[0] for row in await tx.conn.fetch(f"EXPLAIN {sql}", *args))
+            assert not re.search(r"Seq Scan on (payment_order|payment_notice|membership_period)\b", plan), plan

@@ -9,7 +9,7 @@ from typing import Annotated
 import aiohttp
 from pydantic import Field
 
-from billing import checkout, lanes, upkeep
+from billing import lanes, upkeep
 from billing.api import ROUTES
 from billing.auditor import Auditor
 from billing.clients import Generation, People
@@ -97,7 +97,7 @@ async def open_service(settings: BillingSettings, bus: Bus) -> AsyncIterator[Ser
                 every(settings.sweep_seconds, partial(upkeep.look_at_notices, deps)),
                 every(settings.sweep_seconds, partial(upkeep.look_at_orders, deps, batch_max=settings.sweep_batch_max)),
                 every(settings.sweep_seconds, partial(upkeep.look_at_refunds, deps)),
-                every(settings.sweep_seconds, partial(checkout.count_alerts, deps)),
+                every(settings.sweep_seconds, partial(upkeep.count_payment_alerts, deps)),
                 every(_DAY_SECONDS, deps.totals.close_days),
                 every(_CONFIG_SECONDS, config.read),
                 every(settings.audit_seconds, auditor.check),

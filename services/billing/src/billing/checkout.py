@@ -118,10 +118,12 @@ async def end(deps: Deps, order_nos: Sequence[str], state: Literal["cancelled", 
     await lanes.change_opened(deps.db, deps.signup, lambda tx: commands.end_orders(tx, order_nos, state))
 
 
-async def count_alerts(deps: Deps) -> None:
-    """Keep the gauge of what somebody has to look at."""
+async def count_alerts(deps: Deps) -> int:
+    """How much somebody has to look at; keeps the gauge of it."""
     async with deps.db.read() as conn:
-        deps.numbers.payment_alerts.set(await notices.count_alerts(conn))
+        found = await notices.count_alerts(conn)
+    deps.numbers.payment_alerts.set(found)
+    return found
 
 
 # Refunds

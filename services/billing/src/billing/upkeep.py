@@ -131,6 +131,11 @@ async def _look_at_order(deps: Deps, order: Order) -> None:
         await orders.look_later(conn, [order.order_id], now + timedelta(seconds=deps.order_terms.query_seconds))
 
 
+async def count_payment_alerts(deps: Deps) -> None:
+    """Keep the gauge of payments that bought nothing, whichever process heard of them."""
+    await checkout.count_alerts(deps)
+
+
 async def look_at_refunds(deps: Deps) -> None:
     """Ask again for money whose giving back nobody has confirmed."""
     now = deps.db.clock.now()

@@ -3,7 +3,7 @@
 from billing import checkout
 from billing.commands import AskRefund
 from billing.deps import Deps
-from billing.schemas.orders import AdminOrdersQuery, AdminOrdersShown, OverviewShown, RefundAsk, RefundShown
+from billing.schemas.orders import AdminOrdersQuery, AdminOrdersShown, AlertClosed, OverviewShown, RefundAsk, RefundShown
 from billing.store import notices, orders
 from common.config import CONFIG_ROUTES
 from common.errors import NotFound
@@ -35,8 +35,8 @@ async def close_alert(request: Request[Deps]) -> Answer:
     async with deps.db.transaction() as tx:
         if not await notices.close_alert(tx.conn, tx.now, alert_id, request.user_id):
             raise NotFound()
-    await checkout.count_alerts(deps)
-    return Answer(None, status=204)
+    left = await checkout.count_alerts(deps)
+    return Answer(AlertClosed(alert_id=alert_id, alerts_total=left))
 
 
 async def show_overview(request: Request[Deps]) -> Answer:
@@ -51,7 +51,7 @@ ROUTES = (
     Route(
         "POST", "/v1/admin/orders/{order_no}/refund", refund_order, auth="admin", body=RefundAsk, answers={200: RefundShown}, summary="Give a payment back"
     ),
-    Route("POST", "/v1/admin/orders/alerts/{alert_id}/close", close_alert, auth="admin", summary="A strange payment was looked at"),
+    Route("POST", "/v1/admin/orders/alerts/{alert_id}/close", close_alert, auth="admin", answers={200: AlertClosed}, summary="A strange payment was looked at"),
     Route("GET", "/internal/admin/overview", show_overview, auth="admin", answers={200: OverviewShown}, summary="Sums of orders and credits"),
     *CONFIG_ROUTES,
 )  # fmt: skip

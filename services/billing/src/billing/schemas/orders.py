@@ -1,7 +1,7 @@
 """Orders and packages, as the photo dialect and operators see them, and v1's list of packages."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from pydantic import Field
@@ -78,7 +78,7 @@ class PackagesShown(Model):
 
 class RechargeAsk(Model):
     package_id: str = Field(min_length=1, max_length=64)
-    payment_method: Method
+    payment_method: Literal["wechat", "alipay"]
 
 
 class RechargeShown(Model):
@@ -181,6 +181,11 @@ class AlertShown(Model):
             alert_id=alert.alert_id, fault=alert.fault, provider=alert.provider, order_no=alert.order_no, transaction_id=alert.transaction_id,
             amount=major(alert.amount_minor), currency=alert.currency, at=alert.at,
         )  # fmt: skip
+
+
+class AlertClosed(Model):
+    alert_id: UUID
+    alerts_total: int = Field(description="how many are still open")
 
 
 class AdminOrdersShown(Model):
