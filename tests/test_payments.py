@@ -127,3 +127,22 @@ async def test_paid_on_the_page_told_by_the_feed_and_given_back_by_the_operator(
     assert status == 200
     assert overview["data"]["orders"]["total_orders"] >= 1
     assert (await audit(rig))["sound"] is True
+
+
+@pytest.mark.kafka
+async def test_who_spent_what_was_given_back_makes_no_song_until_it_is_settled(rig: Rig, person: Person) -> None:
+    wish = {"packageId": "points-800", "payment": {"method": "stripe", "amount": 2}}
+    _, order = await person.call("POST", "/points/purchase", json=wish, key=str(new_id()))
+    async with person.http.post(rig.url + urlsplit(order["payment"]["params"]["pay_url"]).path, data={"decision": "pay"}) as answer:
+        assert answer.status == 200
+    song = {"title": "Sea", "tags": ["folk"], "prompt": "waves at dusk", "negative_tags": []}
+    for _ in range(3):
+        status, made = await person.call("POST", "/music/tasks", json=song, key=str(new_id()))
+        assert status == 201, made
+    status, refunded = await as_admin(rig, "POST", f"/v1/admin/orders/{order['orderNo']}/refund", json={"reason": "asked for it"})
+    assert (status, refunded["owed"]) == (200, 120)
+    status, refused = await person.call("POST", "/music/tasks", json=song, key=str(new_id()))
+    assert (status, refused["code"], refused["details"]) == (409, 40002, {"receivable": 120})
+    await rig.grant(person.user_id, 220, asset="point")
+    assert (await person.call("POST", "/music/tasks", json=song, key=str(new_id())))[0] == 201
+    assert (await audit(rig))["sound"] is True
