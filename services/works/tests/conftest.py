@@ -15,17 +15,22 @@ from aiohttp import FormData
 from PIL import Image
 
 from common.clock import FakeClock
+from common.config import Config
 from common.db import Database
 from common.events import Event, Fact, Item, TaskCancelled, TaskCompleted, TaskCreated, TaskFailed
 from common.ids import UserId, new_id
-from common.objects import FolderObjects, UrlSigner
+from common.objects import FolderObjects, UrlSigner, open_store
 from common.testing.doors import SECRET, Door, Passes, open_door
 from works import commands
 from works.api import ROUTES
+from works.app import CONFIG_KEYS, MAX_UPLOAD_SIZE
 from works.deps import Deps
-from works.lanes import open_files_lane, open_works_lane
+from works.domain import StorageTerms
+from works.lanes import open_expect_lane, open_files_lane, open_works_lane
 from works.pictures.intake import Intake
 from works.pictures.pool import PictureLimits, PicturePool
+from works.pictures.thumbnails import Thumbnails
+from works.settings import WorksSettings
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -161,17 +166,32 @@ class Works:
 
 
 @pytest.fixture
-async def works(service_database: Any, tmp_path: Path) -> AsyncIterator[Works]:
+def server() -> Any:
+    """The S3 server that objects lie in; a test file that asks both stores overrides this. None for the folder."""
+    return None
+
+
+@pytest.fixture
+def storage() -> StorageTerms:
+    """How much a user may keep."""
+    return WorksSettings.model_construct().storage
+
+
+@pytest.fixture
+async def works(service_database: Any, tmp_path: Path, server: Any, storage: StorageTerms) -> AsyncIterator[Works]:
     clock = FakeClock(START + timedelta(hours=1))
     db = await service_database("works", clock=clock)
-    objects = FolderObjects(tmp_path / "objects")
+    objects = FolderObjects(tmp_path / "objects") if server is None else open_store(server.url, server.access_key, server.secret_key)
     pool = PicturePool(PictureLimits(), processes=2)
-    intake = Intake(tmp_path / "spool", pool=pool, objects=objects, bytes_max=10 * 1024**2)
+    config = Config(db, CONFIG_KEYS)
+    intake = Intake(tmp_path / "spool", pool=pool, objects=objects, bytes_max=lambda: config[MAX_UPLOAD_SIZE] * 1024**2)
     intake.open()
-    async with open_files_lane(db) as save_file, open_works_lane(db) as create_work:
+    async with open_expect_lane(db, storage) as expect_file, open_files_lane(db, storage) as save_file, open_works_lane(db) as create_work:
         deps = Deps(
-            db=db, clock=clock, objects=objects, signer=UrlSigner(SECRET, "http://gateway"), intake=intake, save_file=save_file, create_work=create_work
-        )
+            db=db, clock=clock, objects=objects, signer=UrlSigner(SECRET, "http://gateway"), intake=intake, config=config, storage=storage,
+            thumbnails=Thumbnails(intake, objects, side_px=400), incoming_seconds=900,
+            expect_file=expect_file, save_file=save_file, create_work=create_work,
+        )  # fmt: skip
         async with open_door(ROUTES, deps, name="works") as door:
             yield Works(db, clock, deps, door, tmp_path)
     await pool.close()

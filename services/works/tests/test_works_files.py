@@ -33,7 +33,7 @@ async def test_a_file_comes_with_everything_that_keeps_it_inert(works: Any, keep
     assert headers["Content-Security-Policy"] == "default-src 'none'; sandbox"
     assert headers["Accept-Ranges"] == "bytes"
     assert headers["ETag"] == f'"0-{"ab" * 32}"'
-    assert headers["Cache-Control"] == "private, max-age=3600, immutable"
+    assert headers["Cache-Control"] == "public, max-age=3600, immutable"
 
 
 async def test_what_is_no_picture_and_no_sound_is_only_downloaded(works: Any, keep: Keep) -> None:
@@ -148,7 +148,7 @@ async def test_a_link_ends(works: Any, keep: Keep, owner: bool, seconds: int) ->
     url = await keep(owner=owner)
     works.clock.move(seconds=seconds - 1)
     status, headers, _ = await works.follow(url)
-    assert (status, headers["Cache-Control"]) == (200, "private, max-age=1, immutable")
+    assert (status, headers["Cache-Control"]) == (200, "public, max-age=1, immutable")
     works.clock.move(seconds=2)
     status, headers, body = await works.follow(url)
     assert (status, headers["X-Error-Code"]) == (403, "10003")

@@ -6,6 +6,7 @@ from uuid import UUID
 import pytest
 
 from common.ids import new_id
+from common.objects import thumbnail_key
 
 
 async def with_works(works: Any, facts: Any, user: UUID, count: int, *, kind: str = "travel", status: str = "completed") -> list[UUID]:
@@ -41,6 +42,7 @@ async def test_a_work_in_the_words_of_the_dialect(works: Any, facts: Any) -> Non
     status, _, body = await works.ask("GET", f"/api/works/{task}", user=user)
     assert (status, body["success"]) == (200, True)
     work = body["data"]["work"]
+    assert works.deps.signer.key_of(work.pop("thumbnail_url")) == thumbnail_key(facts.picture(task, 0).key)
     images = work.pop("images")
     assert work == {
         "work_id": str(task), "user_id": str(user), "task_id": str(task), "type": "travel", "status": "completed", "title": "A trip", "audio_url": None,

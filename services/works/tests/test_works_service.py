@@ -90,6 +90,6 @@ def test_settings_name_their_units_and_refuse_nonsense(tmp_path: Path) -> None:
     from common.settings import SettingsError
 
     settings = Passes().settings(WorksSettings, "works", tmp_path)
-    assert (settings.port, settings.upload_bytes_max) == (8102, 10 * 1024**2)
+    assert (settings.port, settings.upload_bytes_max) == (8102, 50 * 1024**2)
     with pytest.raises(SettingsError, match="WORKS_PICTURE_PROCESSES"):
         Passes().settings(WorksSettings, "works", tmp_path, {"WORKS_PICTURE_PROCESSES": "0"})

@@ -19,6 +19,12 @@ from common.ids import new_id
 ENVELOPE = {"success", "message"}
 
 
+@pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.s3)])
+def server(request: pytest.FixtureRequest) -> Any:
+    """Everything here holds whatever store the pictures go to."""
+    return request.getfixturevalue("s3") if request.param == "s3" else None
+
+
 async def stored(works: Any, content: bytes, **given: Any) -> tuple[Any, Image.Image]:
     """What an upload answered, and the picture that is served for it."""
     status, _, body = await works.upload(content, user=new_id(), **given)

@@ -186,6 +186,12 @@ class FileUnreadable(ServiceError):
     code, slug, status = 60003, "file-unreadable", 400
 
 
+class QuotaExceeded(ServiceError):
+    """What a user keeps would grow past what they may keep."""
+
+    code, slug, status = 60004, "quota-exceeded", 413
+
+
 class SceneNotFound(ServiceError):
     code, slug, status = 70000, "scene-not-found", 404
 

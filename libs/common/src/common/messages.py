@@ -37,6 +37,7 @@ _TEXTS: Mapping[str, tuple[str, str]] = {
     "file-too-large": ("文件过大", "The file is too large."),
     "file-type-refused": ("不支持的文件类型", "This type of file is not accepted."),
     "file-unreadable": ("文件无法读取", "The file cannot be read."),
+    "quota-exceeded": ("存储空间已满，请先删除一些文件", "Your storage is full. Please delete some files first."),
     "scene-not-found": ("场景不存在", "There is no such scene."),
     "config-key-unknown": ("配置项不存在", "There is no such setting."),
     "payload-too-large": ("请求体过大", "The request body is too large."),

@@ -3,12 +3,15 @@
 from dataclasses import dataclass
 
 from common.clock import Clock
+from common.config import Config
 from common.db import Database
 from common.lane import Lane
 from common.objects import ObjectStore, UrlSigner
-from works.domain import Kept, NewWork, SavedFile, StoredFile
+from works.domain import Kept, NewWork, SavedFile, StorageTerms, StoredFile
 from works.pictures.intake import Intake
+from works.pictures.thumbnails import Thumbnails
 
+ExpectLane = Lane[StoredFile, None]
 FilesLane = Lane[StoredFile, SavedFile]
 WorksLane = Lane[NewWork, Kept]
 
@@ -22,5 +25,10 @@ class Deps:
     objects: ObjectStore
     signer: UrlSigner
     intake: Intake
+    thumbnails: Thumbnails
+    config: Config
+    storage: StorageTerms
+    incoming_seconds: int
+    expect_file: ExpectLane
     save_file: FilesLane
     create_work: WorksLane

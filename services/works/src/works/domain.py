@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal, TypedDict
 from uuid import UUID
 
@@ -226,6 +226,17 @@ class StoredFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StorageTerms:
+    """How much a user may keep, and how long bytes stay that nothing names: not saved yet, deleted, or put by a client and not completed."""
+
+    bytes_max: int
+    incoming_max: int
+    unsaved_wait: timedelta
+    deleted_wait: timedelta
+    incoming_wait: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NewWork:
     """A photo that its owner wants as a work. `body_hash` tells a repeat of the same ask from another one under the same name."""
 
@@ -260,3 +271,22 @@ def uploads_folder(user_id: UUID) -> str:
 def upload_key(user_id: UUID, sha256: str, extension: str) -> str:
     """Where an uploaded picture lies; equal bytes of one user lie at one place."""
     return f"{uploads_folder(user_id)}{sha256}.{extension}"
+
+
+def owner_of(key: str) -> UUID | None:
+    """Whose upload, announced or kept, a key names."""
+    folder, _, rest = key.partition("/")
+    try:
+        return UUID(rest.partition("/")[0]) if folder in ("uploads", "incoming") else None
+    except ValueError:
+        return None
+
+
+def incoming_folder(user_id: UUID) -> str:
+    """The prefix of what a user puts into the store before it was looked at."""
+    return f"incoming/{user_id}/"
+
+
+def incoming_key(user_id: UUID, upload_id: UUID) -> str:
+    """Where bytes lie that nobody looked at yet; no link leads there."""
+    return f"{incoming_folder(user_id)}{upload_id}.bin"

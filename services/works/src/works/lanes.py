@@ -6,16 +6,26 @@ from common.db import Database
 from common.errors import ServiceError
 from common.lane import Lane
 from works import commands
-from works.deps import FilesLane, WorksLane
-from works.domain import Kept, NewWork, SavedFile, StoredFile
+from works.deps import ExpectLane, FilesLane, WorksLane
+from works.domain import Kept, NewWork, SavedFile, StorageTerms, StoredFile
 
 
-def open_files_lane(db: Database) -> FilesLane:
+def open_expect_lane(db: Database, terms: StorageTerms) -> ExpectLane:
+    """Say that the bytes of uploads will be stored."""
+
+    async def run(asks: Sequence[StoredFile]) -> list[ServiceError | None]:
+        async with db.transaction() as tx:
+            return await commands.expect_files(tx, asks, terms)
+
+    return Lane(run, name="expected")
+
+
+def open_files_lane(db: Database, terms: StorageTerms) -> FilesLane:
     """Keep uploads whose bytes are stored already."""
 
     async def run(asks: Sequence[StoredFile]) -> list[SavedFile | ServiceError]:
         async with db.transaction() as tx:
-            return await commands.save_files(tx, asks)
+            return await commands.save_files(tx, asks, terms)
 
     return Lane(run, name="files")
 

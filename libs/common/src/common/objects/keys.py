@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 _KEY_LENGTH_MAX = 512
 _KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
+_SMALL = "thumb-"
 _NAMED_BY_CONTENT = re.compile(r"(?:^|/)(?:[0-9]+-|cover-)?([0-9a-f]{64})\.[a-z0-9]+$")
 _TYPES: Mapping[str, str] = {
     ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png", ".webp": "image/webp", ".mp3": "audio/mpeg", ".ogg": "audio/ogg",
@@ -43,3 +44,21 @@ def sha256_of(key: str) -> str | None:
     """The digest of the bytes under a key, where its name carries one."""
     found = _NAMED_BY_CONTENT.search(key)
     return found[1] if found is not None else None
+
+
+def thumbnail_key(key: str) -> str | None:
+    """Where the small picture of a picture lies; None for what is none, or is small already."""
+    folder, slash, name = key.rpartition("/")
+    stem, _, extension = name.rpartition(".")
+    if extension not in ("jpg", "jpeg", "png", "webp") or stem.startswith(_SMALL):
+        return None
+    return f"{folder}{slash}{_SMALL}{stem}.{extension}.webp"
+
+
+def source_of_thumbnail(key: str) -> str | None:
+    """The key of the picture that a small picture was made of; None for what is no small picture."""
+    folder, slash, name = key.rpartition("/")
+    if not name.startswith(_SMALL) or not name.endswith(".webp"):
+        return None
+    source = f"{folder}{slash}{name.removeprefix(_SMALL).removesuffix('.webp')}"
+    return source if thumbnail_key(source) == key else None

@@ -64,6 +64,22 @@ class UrlSigner:
         key, expires = found
         return key if good_at is None or expires >= good_at.timestamp() else None
 
+    def link_to(self, path: str) -> str:
+        """A path of ours as clients reach it."""
+        return self._base + path
+
+    def ticket(self, words: str, expires: int) -> str:
+        """A signature that lets its bearer do what the words say until then. Words hold a space, which no key does, so it opens no object."""
+        if " " not in words:
+            raise ValueError("words without a space could be an object's key")
+        return self._signature(words, expires)
+
+    def is_ticket(self, words: str, expires: str, signature: str, *, now: datetime) -> bool:
+        """Whether we signed these words and the time has not come yet."""
+        if not expires.isascii() or not expires.isdigit() or len(expires) > 12 or int(expires) < now.timestamp():
+            return False
+        return hmac.compare_digest(self.ticket(words, int(expires)).encode(), signature.encode("utf-8", "replace"))
+
     def _read(self, url: str) -> tuple[str, int] | None:
         """What a link of ours says, which never changes: its key and when it ends."""
         try:

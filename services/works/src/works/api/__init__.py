@@ -1,5 +1,6 @@
 """Every route of works."""
 
-from works.api import files, internal, photo, song
+from common.config import CONFIG_ROUTES
+from works.api import files, internal, photo, photo_uploads, song, v1_uploads
 
-ROUTES = (*photo.ROUTES, *song.ROUTES, *files.ROUTES, *internal.ROUTES)
+ROUTES = (*photo.ROUTES, *photo_uploads.ROUTES, *song.ROUTES, *v1_uploads.ROUTES, *files.ROUTES, *internal.ROUTES, *CONFIG_ROUTES)

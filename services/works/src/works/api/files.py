@@ -1,18 +1,19 @@
 """Bytes by signed link. Whoever holds a good link is served; what comes out is inert whatever was put in."""
 
 import re
-from datetime import datetime
-from urllib.parse import parse_qs
+from collections.abc import Mapping
 
 from aiohttp import web
 
-from common.errors import FileNotFound, InvalidParameter
-from common.objects import content_type_of
+from common.errors import InvalidParameter
+from common.objects import Shown, content_type_of
 from common.web import Request, Route
 from common.web.dialects import render_error
 from works.deps import Deps
 
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
+_DIRECT_SECONDS = 300
+"""How long a way to the store is good."""
 _SHOWN = ("image/jpeg", "image/png", "image/webp", "audio/mpeg", "audio/ogg", "audio/wav", "audio/flac", "audio/mp4")
 
 
@@ -23,17 +24,21 @@ class RangeNotSatisfiable(InvalidParameter):
 
 
 async def show_file(request: Request[Deps]) -> web.StreamResponse:
-    """A file, a part of it, or the news that nothing changed."""
+    """A file, a part of it, the news that nothing changed, or the way to the store where that serves clients itself."""
     http, deps = request.http, request.deps
     now = deps.clock.now()
     key = deps.signer.verify(http.rel_url.raw_path, http.rel_url.query, now)
+    left_seconds = int(http.rel_url.query["exp"]) - int(now.timestamp())
     etag = _etag_of(key)
-    headers = {**_headers_of(key), "ETag": etag, "Cache-Control": _cache_control(http.rel_url.query_string, now)}
+    headers = {**_headers_of(key), "ETag": etag, "Cache-Control": _cache_control(left_seconds)}
     if _names(http.headers.get("If-None-Match"), etag):
         return web.Response(status=304, headers={name: headers[name] for name in ("ETag", "Cache-Control")})
-    info = await deps.objects.stat(key)
-    if info is None:
-        raise FileNotFound()
+    info = await deps.thumbnails.look(key)
+    if http.method == "GET":
+        elsewhere = await _redirect(deps, key, headers, left_seconds)
+        if elsewhere is not None:
+            elsewhere.headers["X-Request-Id"] = request.request_id
+            return elsewhere
     part = None
     if http.method == "GET" and http.headers.get("If-Range", etag) == etag:
         try:
@@ -46,6 +51,20 @@ async def show_file(request: Request[Deps]) -> web.StreamResponse:
     response = web.StreamResponse(status=206 if part is not None else 200, headers=headers)
     response.content_length = last - first + 1
     return await _send(request, response, key, first)
+
+
+async def _redirect(deps: Deps, key: str, headers: Mapping[str, str], left_seconds: int) -> web.Response | None:
+    """The way to the store, which is told what to say of the bytes; it ends with our own link at the latest. None where we serve ourselves."""
+    seconds = max(1, min(left_seconds, _DIRECT_SECONDS))
+    shown = Shown(headers["Content-Type"], headers["Content-Disposition"], _cache_control(left_seconds))
+    url = await deps.objects.link_to_read(key, shown, seconds=seconds)
+    if url is None:
+        return None
+    response = web.Response(status=302)
+    response.headers["Location"] = url
+    # Kept for half its life, so that whoever follows a kept answer still has time.
+    response.headers["Cache-Control"] = f"public, max-age={seconds // 2}"
+    return response
 
 
 def range_of(header: str | None, size: int) -> tuple[int, int] | None:
@@ -104,10 +123,9 @@ def _headers_of(key: str) -> dict[str, str]:
     }
 
 
-def _cache_control(query: str, now: datetime) -> str:
-    """Kept by the client alone, and no longer than the link is good."""
-    left = int(parse_qs(query)["exp"][0]) - int(now.timestamp())
-    return f"private, max-age={max(0, left)}, immutable"
+def _cache_control(left_seconds: int) -> str:
+    """Anybody on the way may keep it, by its whole address, for whoever has that may see it; and no longer than the link is good."""
+    return f"public, max-age={max(0, left_seconds)}, immutable"
 
 
 def _names(header: str | None, etag: str) -> bool:

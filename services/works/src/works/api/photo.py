@@ -1,24 +1,17 @@
-"""The photo dialect: my works, one work, an upload."""
+"""The photo dialect: my works, one work."""
 
 from dataclasses import dataclass
 from datetime import datetime
 
 from common.auth import Principal
-from common.errors import FileTooLarge, InvalidParameter, PayloadTooLarge, WorkNotFound
-from common.ids import derived_id, new_id
-from common.objects import UrlSigner, content_type_of
+from common.errors import WorkNotFound
+from common.objects import UrlSigner, content_type_of, thumbnail_key
 from common.web import Answer, Request, Route
 from common.web.photo import Ok, Page
 from works import queries
-from works.api.forms import chunks_of
-from works.api.uploads import REPLAYED, UPLOAD_SECONDS, keep_picture
 from works.deps import Deps
-from works.domain import PICTURE_KINDS, SavedFile, Wanted, Work, owns
-from works.schemas.photo import PhotoWork, PhotoWorksQuery, Picture, UploadedFile, WorkData, WorksData
-
-_UPLOAD = "POST /api/upload/single"
-_FORM_BYTES_MAX = 64 * 1024
-"""What a form may weigh beside its file."""
+from works.domain import PICTURE_KINDS, Wanted, Work, owns
+from works.schemas.photo import PhotoWork, PhotoWorksQuery, Picture, WorkData, WorksData
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +28,11 @@ class _Viewing:
 
     def link(self, work: Work, key: str) -> str:
         return self.signer.sign(key, now=self.now, owner=owns(self.viewer, work.user_id))
+
+    def thumbnail(self, work: Work) -> str | None:
+        """The link to the small picture that stands for a work, made when it is first looked at."""
+        key = thumbnail_key(work.image_key) if work.image_key is not None else None
+        return self.link(work, key) if key is not None else None
 
 
 async def list_works(request: Request[Deps]) -> Answer:
@@ -59,32 +57,6 @@ async def show_work(request: Request[Deps]) -> Answer:
     return Answer(Ok(data=WorkData(work=_render(work, _Viewing.of(request)))))
 
 
-async def upload_single(request: Request[Deps]) -> Answer:
-    """Take one picture in. With an idempotency key the same file again is the same upload, another one is refused."""
-    key, user_id = request.idempotency_key, request.user_id
-    file_id = derived_id(user_id, _UPLOAD, key) if key else new_id()
-    saved: SavedFile | None = None
-    try:
-        async for part in request.parts(bytes_max=request.deps.intake.bytes_max + _FORM_BYTES_MAX):
-            if part.name != "file":
-                await request.read_part(part)
-            elif saved is not None:
-                raise InvalidParameter.of("file", "only one file is taken")
-            else:
-                saved = await keep_picture(request.deps, chunks_of(part), file_id=file_id, user_id=user_id, may_be_known=key is not None)
-    except PayloadTooLarge as error:
-        raise FileTooLarge(error.detail) from error
-    if saved is None:
-        raise InvalidParameter.of("file", "is missing")
-    return Answer(Ok(data=_render_file(request, saved)), headers=REPLAYED if saved.replayed else {})
-
-
-def _render_file(request: Request[Deps], saved: SavedFile) -> UploadedFile:
-    file = saved.file
-    url = request.deps.signer.sign(file.key, now=request.deps.clock.now())
-    return UploadedFile(file_name=file.name, file_url=url, file_path=file.key, file_size=file.size_bytes, mime_type=file.content_type, file_hash=file.md5.hex())
-
-
 def _render(work: Work, viewing: _Viewing) -> PhotoWork:
     body, audios = work.body, work.audios
     asked = body.get("asked", 0)
@@ -97,6 +69,7 @@ def _render(work: Work, viewing: _Viewing) -> PhotoWork:
         status=work.status,
         title=work.title,
         images=_render_pictures(work, viewing),
+        thumbnail_url=viewing.thumbnail(work),
         audio_url=viewing.link(work, audios[0]["key"]) if audios else None,
         scene_id=body.get("scene"),
         ai_description=body.get("description", ""),
@@ -139,14 +112,4 @@ ROUTES = (
         summary="My works; without a token public ones",
     ),
     Route("GET", "/api/works/{work_id}", show_work, auth="optional", answers={200: Ok[WorkData]}, summary="One work"),
-    Route(
-        "POST",
-        "/api/upload/single",
-        upload_single,
-        multipart=True,
-        deadline_seconds=UPLOAD_SECONDS,
-        limits="upload",
-        answers={200: Ok[UploadedFile]},
-        summary="Upload one picture as `file`",
-    ),
 )

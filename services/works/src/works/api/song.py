@@ -1,10 +1,6 @@
 """The song dialect: a photo becomes a work, works in lists and one by one."""
 
-import asyncio
-import base64
-import binascii
 import hashlib
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -12,12 +8,13 @@ from uuid import UUID
 
 import orjson
 
-from common.errors import FileTooLarge, FileTypeRefused, FileUnreadable, IdempotencyKeyReused, InvalidParameter, WorkCreateFailed, WorkNotFound
+from common.errors import FileTypeRefused, FileUnreadable, IdempotencyKeyReused, InvalidParameter, WorkCreateFailed, WorkNotFound
 from common.ids import derived_id, new_id
 from common.web import Answer, Request, Route
 from common.web.body import parse_fields
 from common.web.song import SongPage
 from works import queries, store
+from works.api.base64_text import in_chunks, read_picture_text
 from works.api.forms import chunks_of
 from works.api.uploads import REPLAYED, UPLOAD_SECONDS, store_picture
 from works.deps import Deps
@@ -29,8 +26,6 @@ _CREATE = "POST /works"
 _JSON_BYTES_MAX = 50 * 1024**2
 _FORM_BYTES_MAX = 256 * 1024
 _LISTS = ("tags", "tags[]")
-_DATA_URL_HEADS = tuple(f"data:image/{name};base64,".encode() for name in ("jpeg", "jpg", "png", "webp"))
-_CHUNK_BYTES = 64 * 1024
 
 
 @dataclass(slots=True)
@@ -112,8 +107,8 @@ async def _read_json(request: Request[Deps], spool: AsyncExitStack) -> _Sent:
     if not work.image:
         return _Sent(work)
     if work.image[:5].lower() == "data:":
-        content = await _decode_data_url(work.image, bytes_max=request.deps.intake.bytes_max)
-        return _Sent(work, picture=await spool.enter_async_context(request.deps.intake.receive(_chunked(content))))
+        content = await read_picture_text(work.image, field="image", bytes_max=request.deps.intake.bytes_max)
+        return _Sent(work, picture=await spool.enter_async_context(request.deps.intake.receive(in_chunks(content))))
     return _Sent(work, image_key=await _upload_named_by(request, work.image))
 
 
@@ -136,25 +131,6 @@ async def _read_form(request: Request[Deps], spool: AsyncExitStack) -> _Sent:
     if picture is not None:
         return _Sent(work, picture=picture)
     return _Sent(work, image_key=await _upload_named_by(request, work.image) if work.image else None)
-
-
-async def _decode_data_url(url: str, *, bytes_max: int) -> bytes:
-    """The bytes of a picture's data URL; refused by its head and its length before it is decoded."""
-    head = url[:40].lower().encode("utf-8", "replace")
-    matched = next((known for known in _DATA_URL_HEADS if head.startswith(known)), None)
-    if matched is None:
-        raise InvalidParameter.of("image", "must be a base64 data URL of a JPEG, PNG or WebP picture")
-    if (len(url) - len(matched)) * 3 // 4 > bytes_max + 2:
-        raise FileTooLarge(f"a file may have at most {bytes_max} bytes")
-    try:
-        return await asyncio.to_thread(base64.b64decode, url[len(matched) :], validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise InvalidParameter.of("image", "is not valid base64") from error
-
-
-async def _chunked(content: bytes) -> AsyncIterator[bytes]:
-    for start in range(0, len(content), _CHUNK_BYTES):
-        yield content[start : start + _CHUNK_BYTES]
 
 
 async def _upload_named_by(request: Request[Deps], url: str) -> str:

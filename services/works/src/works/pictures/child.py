@@ -40,6 +40,7 @@ _JPEG_SCAN = b"\xff\xda"
 _PNG_PIXELS_MAX = 8_000_000
 _TYPES = {"JPEG": ("image/jpeg", "jpg"), "PNG": ("image/png", "png"), "WEBP": ("image/webp", "webp")}
 _QUALITY = 90
+_SMALL_QUALITY = 80
 
 
 class Refused(Exception):
@@ -109,8 +110,10 @@ def _allow_cpu(seconds: int) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(used.ru_utime + used.ru_stime) + seconds, hard))
 
 
-def _answer(job: dict[str, str], limits: Limits) -> dict[str, Any]:
+def _answer(job: dict[str, Any], limits: Limits) -> dict[str, Any]:
     try:
+        if "side_px" in job:
+            return _shrink(Path(job["source"]), Path(job["target"]), job["format"], job["side_px"], limits)
         return _clean(Path(job["source"]), Path(job["target"]), job["format"], limits)
     except Refused as error:
         return {"refused": error.reason, "detail": str(error)}
@@ -141,11 +144,21 @@ def _clean(source: Path, target: Path, name: str, limits: Limits) -> dict[str, A
     }
 
 
-def _decode(source: Path, name: str, limits: Limits) -> Image.Image:
-    """The pixels, upright, in sRGB, and nothing else of the file."""
+def _shrink(source: Path, target: Path, name: str, side_px: int, limits: Limits) -> dict[str, Any]:
+    """A small picture; what is small enough keeps its size."""
+    picture = _decode(source, name, limits, side_px=side_px)
+    picture.thumbnail((side_px, side_px), Image.Resampling.LANCZOS)
+    picture.save(target, "WEBP", quality=_SMALL_QUALITY, method=4)
+    return {}
+
+
+def _decode(source: Path, name: str, limits: Limits, *, side_px: int | None = None) -> Image.Image:
+    """The pixels, upright, in sRGB, and nothing else of the file; a JPEG of which little is wanted is decoded at a fraction of its size."""
     with Image.open(source, formats=[name]) as opened:
         _check(opened, source, name, limits)
         orientation = _orientation_of(opened)
+        if side_px is not None and name == "JPEG":
+            opened.draft(None, (2 * side_px, 2 * side_px))
         opened.load()
         picture = _plain(opened)
     if orientation in _TURNS:

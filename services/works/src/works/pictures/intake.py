@@ -5,7 +5,7 @@ import errno
 import hashlib
 import os
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +13,9 @@ from uuid import UUID
 
 import filetype
 
-from common.errors import FileTooLarge, FileTypeRefused, FileUnreadable, Unavailable
+from common.errors import FileTooLarge, FileTypeRefused, FileUnreadable, InvalidParameter, Unavailable
 from common.ids import new_id
-from common.objects import ObjectStore
+from common.objects import ObjectStore, content_type_of
 from common.settings import SettingsError
 from works.domain import StoredFile, upload_key
 from works.pictures.pool import PicturePool
@@ -35,14 +35,27 @@ class Spooled:
     picture_format: str
 
 
-class Intake:
-    """Takes pictures in. What it has not stored yet lies in `spool`, never whole in memory."""
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A picture as it will be stored, still on disk."""
 
-    def __init__(self, spool: Path, *, pool: PicturePool, objects: ObjectStore, bytes_max: int) -> None:
+    path: Path
+    file: StoredFile
+
+
+class Intake:
+    """Takes pictures in. What it has not stored yet lies in `spool`, never whole in memory. `bytes_max` may change while we run."""
+
+    def __init__(self, spool: Path, *, pool: PicturePool, objects: ObjectStore, bytes_max: int | Callable[[], int]) -> None:
         self._spool = spool
         self._pool = pool
         self._objects = objects
-        self.bytes_max = bytes_max
+        self._bytes_max = bytes_max
+
+    @property
+    def bytes_max(self) -> int:
+        """How many bytes a file may have now."""
+        return self._bytes_max if isinstance(self._bytes_max, int) else self._bytes_max()
 
     def open(self) -> None:
         """Make the spool and remove what a killed process left there. Raises SettingsError for a folder that cannot be written to."""
@@ -67,36 +80,76 @@ class Intake:
         finally:
             path.unlink(missing_ok=True)
 
-    async def store(self, spooled: Spooled, *, file_id: UUID, user_id: UUID) -> StoredFile:
-        """Decode, strip, encode again and put in the object store; the row is the caller's to save. Same bytes, same key: safe twice."""
+    @asynccontextmanager
+    async def cleaned(self, spooled: Spooled, *, file_id: UUID, user_id: UUID) -> AsyncIterator[Ready]:
+        """Decode, strip and encode again, on disk; it is gone afterwards. Raises FileTooLarge, FileUnreadable, InvalidParameter, Unavailable."""
         target = spooled.path.with_name(f"{new_id()}.part")
         try:
             clean = await self._pool.clean(spooled.path, target, picture_format=spooled.picture_format)
-            key = upload_key(user_id, clean.sha256, clean.extension)
-            with _room():
-                await self._objects.put_file(key, target, clean.content_type)
+            yield Ready(
+                target,
+                StoredFile(
+                    file_id=file_id,
+                    user_id=user_id,
+                    key=upload_key(user_id, clean.sha256, clean.extension),
+                    content_type=clean.content_type,
+                    size_bytes=clean.size_bytes,
+                    width=clean.width,
+                    height=clean.height,
+                    md5=bytes.fromhex(clean.md5),
+                    body_hash=spooled.sha256,
+                ),
+            )
         finally:
             target.unlink(missing_ok=True)
-        return StoredFile(
-            file_id=file_id,
-            user_id=user_id,
-            key=key,
-            content_type=clean.content_type,
-            size_bytes=clean.size_bytes,
-            width=clean.width,
-            height=clean.height,
-            md5=bytes.fromhex(clean.md5),
-            body_hash=spooled.sha256,
-        )
+
+    async def put(self, ready: Ready) -> None:
+        """Put it into the object store; the row is the caller's to save. Same bytes, same key: safe twice."""
+        with _room():
+            await self._objects.put_file(ready.file.key, ready.path, ready.file.content_type)
+
+    async def keep_small(self, source: str, key: str, *, side_px: int) -> None:
+        """Make the small picture of a stored one and store it. Raises FileNotFound where there is no such picture. Safe twice."""
+        name = _FORMATS[content_type_of(source)]
+        original = self._spool / f"{new_id()}.part"
+        target = original.with_name(f"{new_id()}.part")
+        try:
+            with _room():
+                self._spool.mkdir(mode=0o700, parents=True, exist_ok=True)
+                await asyncio.to_thread(original.write_bytes, await self._objects.read(source))
+                await self._pool.shrink(original, target, picture_format=name, side_px=side_px)
+                await self._objects.put_file(key, target, "image/webp")
+        finally:
+            original.unlink(missing_ok=True)
+            target.unlink(missing_ok=True)
+
+    async def take_raw(self, chunks: AsyncIterator[bytes], key: str, *, size_bytes: int) -> None:
+        """Put exactly so many bytes into the store, whatever they are; nobody is served them. Raises FileTooLarge, InvalidParameter."""
+        path = self._spool / f"{new_id()}.part"
+        size = 0
+        try:
+            with _room():
+                self._spool.mkdir(mode=0o700, parents=True, exist_ok=True)
+                with path.open("xb") as file:
+                    async for chunk in chunks:
+                        size += len(chunk)
+                        if size > size_bytes:
+                            raise FileTooLarge(f"{size_bytes} bytes were announced")
+                        await asyncio.to_thread(file.write, chunk)
+                if size != size_bytes:
+                    raise InvalidParameter.of("body", f"has {size} bytes, {size_bytes} were announced")
+                await self._objects.put_file(key, path, "application/octet-stream")
+        finally:
+            path.unlink(missing_ok=True)
 
     async def _write(self, path: Path, chunks: AsyncIterator[bytes]) -> Spooled:
         self._spool.mkdir(mode=0o700, parents=True, exist_ok=True)  # those who tidy temporary folders may have been here
-        digest, size, head, waiting = hashlib.sha256(), 0, b"", bytearray()
+        digest, size, head, waiting, bytes_max = hashlib.sha256(), 0, b"", bytearray(), self.bytes_max
         with path.open("xb") as file:
             async for chunk in chunks:
                 size += len(chunk)
-                if size > self.bytes_max:
-                    raise FileTooLarge(f"a file may have at most {self.bytes_max} bytes")
+                if size > bytes_max:
+                    raise FileTooLarge(f"a file may have at most {bytes_max} bytes")
                 digest.update(chunk)
                 waiting += chunk
                 if not head and len(waiting) >= _HEAD_BYTES:

@@ -90,7 +90,7 @@ class _Child:
         )
         return cls(process)
 
-    async def ask(self, job: Mapping[str, str]) -> dict[str, Any]:
+    async def ask(self, job: Mapping[str, Any]) -> dict[str, Any]:
         """One job, one answer; raises _Gone when the process ended instead."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -124,26 +124,33 @@ class PicturePool:
 
     async def clean(self, source: Path, target: Path, *, picture_format: str) -> CleanPicture:
         """Decode `source`, write what is kept of it to `target`. Raises FileTooLarge, FileUnreadable, or Unavailable when it is not the file's fault."""
+        return CleanPicture(**await self._do({"source": str(source), "target": str(target), "format": picture_format}))
+
+    async def shrink(self, source: Path, target: Path, *, picture_format: str, side_px: int) -> None:
+        """Decode `source`, write it to `target` as a WebP of at most so many pixels a side. Raises as `clean` does."""
+        await self._do({"source": str(source), "target": str(target), "format": picture_format, "side_px": side_px})
+
+    async def _do(self, job: Mapping[str, Any]) -> dict[str, Any]:
         if self._waiting >= self._waiting_max:
             raise Overloaded("too many pictures are waiting")
         self._waiting += 1
         try:
             async with asyncio.timeout(self._limits.wait_seconds), self._turns:
-                answer = await self._ask({"source": str(source), "target": str(target), "format": picture_format})
+                answer = await self._ask(job)
         except TimeoutError as error:
             raise Unavailable("decoding the picture took too long", retry_after_seconds=5) from error
         finally:
             self._waiting -= 1
         if "refused" in answer:
             raise _REFUSALS[answer["refused"]](answer["detail"])
-        return CleanPicture(**answer)
+        return answer
 
     async def close(self) -> None:
         """End every child."""
         while self._idle:
             await self._idle.pop().stop()
 
-    async def _ask(self, job: Mapping[str, str]) -> dict[str, Any]:
+    async def _ask(self, job: Mapping[str, Any]) -> dict[str, Any]:
         while True:
             child = self._idle.pop() if self._idle else await _Child.start(self._limits)
             fresh = child.jobs == 0

@@ -1,4 +1,4 @@
-"""Works and uploads in the photo dialect."""
+"""Works in the photo dialect."""
 
 from uuid import UUID
 
@@ -28,7 +28,10 @@ class Picture(Model):
 
 
 class PhotoWork(Model):
-    """A work; one kept by hand has no task. `batch_count` was asked for, `failed_count` of them never came; `error` says why nothing did."""
+    """A work; one kept by hand has no task. `batch_count` was asked for, `failed_count` of them never came; `error` says why nothing did.
+
+    `thumbnail_url` is a small picture of it, in WebP.
+    """
 
     work_id: UUID
     user_id: UUID
@@ -37,6 +40,7 @@ class PhotoWork(Model):
     status: Status
     title: str
     images: list[Picture]
+    thumbnail_url: str | None
     audio_url: str | None
     scene_id: str | None
     ai_description: str
@@ -61,14 +65,3 @@ class WorksData(Model):
 
     works: list[PhotoWork]
     pagination: Page
-
-
-class UploadedFile(Model):
-    """A stored upload; `file_hash` is the MD5 of the stored bytes, which are not the sent ones."""
-
-    file_name: str
-    file_url: str
-    file_path: str
-    file_size: int
-    mime_type: str
-    file_hash: str
