@@ -22,7 +22,6 @@ from common.auth import (
     Authenticator,
     FixedKeys,
     JwksUrl,
-    Principal,
     ServiceTokens,
     TokenSigner,
     make_key,
@@ -204,24 +203,6 @@ async def test_tokens_of_other_algorithms_are_refused(authenticator: Authenticat
 async def test_rubbish_is_refused(authenticator: Authenticator, token: str) -> None:
     with pytest.raises(Unauthorized):
         await authenticator.principal_of(token)
-
-
-async def test_a_revoked_session_is_refused_even_when_its_token_is_known(signer: TokenSigner, now: Time) -> None:
-    class Ended:
-        sessions: set[str | None] = set()  # noqa: RUF012
-
-        def is_revoked(self, principal: Principal) -> bool:
-            return principal.session_id in self.sessions
-
-    ended = Ended()
-    authenticator = Authenticator(FixedKeys(read_jwks(orjson.dumps(signer.jwks()))), name="works", revocations=ended, now=now)
-    token = signer.sign_user_token(USER, session_id="s-2")
-    await authenticator.principal_of(token)
-    ended.sessions.add("s-2")
-    with pytest.raises(Unauthorized):
-        await authenticator.principal_of(token)
-    with pytest.raises(Unauthorized):
-        authenticator.known(token)
 
 
 async def test_the_memory_of_tokens_is_bounded(signer: TokenSigner, now: Time) -> None:

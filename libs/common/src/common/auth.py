@@ -1,6 +1,8 @@
 """Token -> Principal, and the signing of both kinds of token. Only this file and identity import pyjwt."""
 
 import asyncio
+import base64
+import binascii
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -21,6 +23,7 @@ from jwt.algorithms import ECAlgorithm
 from common.errors import Unauthorized, Unavailable
 from common.ids import UserId, new_id
 from common.log import get_logger
+from common.revocations import IdentitysList, Revocations, following
 from common.settings import ServiceSettings, SettingsError
 
 Role = Literal["user", "admin", "service"]
@@ -60,6 +63,8 @@ class Principal:
     token: str
     issued_at: datetime
     expires_at: datetime
+    revocation_number: int = 0
+    """The newest revocation of the user when the token was signed; older ones do not touch it."""
 
     @property
     def is_admin(self) -> bool:
@@ -72,12 +77,6 @@ class KeySource(Protocol):
     async def key(self, kid: str) -> EllipticCurvePublicKey | None:
         """The key, or None when there is no such key; raises Unavailable when nobody could be asked yet."""
         ...
-
-
-class Revocations(Protocol):
-    """Whoever knows which sessions ended before their tokens did; asked on every request, so it must be quick."""
-
-    def is_revoked(self, principal: Principal) -> bool: ...
 
 
 class FixedKeys:
@@ -204,16 +203,22 @@ class Authenticator:
         if expires <= self._now():
             del self._cache[token]
             raise Unauthorized("the token has expired")
-        if self.revocations is not None and self.revocations.is_revoked(principal):
-            raise Unauthorized("the session has ended")
+        if self.revocations is not None and principal.user_id is not None:
+            refusal = self.revocations.refusal_of(principal.user_id, principal.session_id, principal.revocation_number)
+            if refusal is not None:
+                raise refusal
         return principal
 
     async def principal_of(self, token: str) -> Principal:
-        """Who holds this token; raises Unauthorized, or Unavailable while no keys are known."""
-        principal = self.known(token) or await self._verify(token)
-        if self.revocations is not None and self.revocations.is_revoked(principal):
-            raise Unauthorized("the session has ended")
-        return principal
+        """Who holds this token; raises Unauthorized, AccountDisabled, or Unavailable while keys or revocations are not known yet."""
+        known = self.known(token)
+        if known is not None:
+            return known
+        principal = await self._verify(token)
+        if self.revocations is not None and principal.user_id is not None:
+            await self.revocations.wait_known()
+        self._remember(token, principal)
+        return self.known(token) or principal
 
     async def _verify(self, token: str) -> Principal:
         kind, kid = _read_header(token)
@@ -227,7 +232,6 @@ class Authenticator:
         else:
             claims = _claims(token, key, audience=self._name, lifetime_seconds_max=SERVICE_TOKEN_SECONDS, now=now)
             principal = _service_of(token, kid, claims)
-        self._remember(token, principal)
         return principal
 
     def _remember(self, token: str, principal: Principal) -> None:
@@ -238,13 +242,18 @@ class Authenticator:
 
 
 @asynccontextmanager
-async def open_authenticator(settings: ServiceSettings, name: str, *, revocations: Revocations | None = None) -> AsyncIterator[Authenticator]:
-    """An authenticator for a service: users by identity's JWKS, services by the file in settings."""
-    users = JwksUrl([f"{url}/.well-known/jwks.json" for url in settings.shared.url_of("identity")])
+async def open_authenticator(settings: ServiceSettings, name: str) -> AsyncIterator[Authenticator]:
+    """An authenticator for a service: users by identity's JWKS and its list of ended sessions, services by the file in settings."""
+    urls = settings.shared.url_of("identity")
+    tokens = ServiceTokens.of_settings(settings, name)
+    users = JwksUrl([f"{url}/.well-known/jwks.json" for url in urls])
+    ended = IdentitysList(urls, token=lambda: tokens.token_for("identity"))
     try:
-        yield Authenticator(users, FixedKeys.of_file(settings.shared.service_jwks_path), name=name, revocations=revocations)
+        async with following(ended.read) as revocations:
+            yield Authenticator(users, FixedKeys.of_file(settings.shared.service_jwks_path), name=name, revocations=revocations)
     finally:
         await users.close()
+        await ended.close()
 
 
 class TokenSigner:
@@ -262,8 +271,9 @@ class TokenSigner:
         session_id: UUID | str,
         role: Literal["user", "admin"] = "user",
         lifetime_seconds: int = USER_TOKEN_SECONDS,
+        revocation_number: int = 0,
     ) -> str:
-        """A user's (or an admin's) bearer token."""
+        """A user's (or an admin's) bearer token. `revocation_number` is that of the user's newest revocation, which must not touch this token."""
         now = int(self._now())
         claims: dict[str, Any] = {
             "iss": ISSUER, "aud": AUDIENCE, "sub": str(user_id), "userId": str(user_id), "sid": str(session_id), "jti": str(new_id()),
@@ -271,6 +281,8 @@ class TokenSigner:
         }  # fmt: skip
         if role != "user":
             claims["role"] = role
+        if revocation_number:
+            claims["rev"] = revocation_number
         return self._sign(claims, USER_TYPE)
 
     def sign_service_token(self, *, caller: str, callee: str) -> str:
@@ -379,6 +391,8 @@ def read_jwks(content: bytes) -> dict[str, EllipticCurvePublicKey]:
 def _read_header(token: str) -> tuple[str, str]:
     if len(token) > _TOKEN_LENGTH_MAX:
         raise Unauthorized("the token is too long")
+    if not _is_written_our_way(token.rpartition(".")[2]):
+        raise Unauthorized("the token's signature is not written the way we write it")
     try:
         header = jwt.get_unverified_header(token)
     except (jwt.InvalidTokenError, ValueError, RecursionError) as error:
@@ -389,6 +403,15 @@ def _read_header(token: str) -> tuple[str, str]:
     if kind not in (USER_TYPE, SERVICE_TYPE) or not isinstance(kid, str) or len(kid) > 128:
         raise Unauthorized("the token is of another kind")
     return kind, kid
+
+
+def _is_written_our_way(signature: str) -> bool:
+    """Whether these are the very characters we would write: the last one has bits that no reader looks at, so the same bytes have several spellings."""
+    try:
+        raw = base64.urlsafe_b64decode(signature + "==")
+    except (binascii.Error, ValueError):
+        return False
+    return base64.urlsafe_b64encode(raw).rstrip(b"=") == signature.encode()
 
 
 def _claims(token: str, key: EllipticCurvePublicKey, *, audience: str, lifetime_seconds_max: int, now: float) -> dict[str, Any]:
@@ -411,14 +434,16 @@ def _claims(token: str, key: EllipticCurvePublicKey, *, audience: str, lifetime_
 
 
 def _user_of(token: str, claims: Mapping[str, Any]) -> Principal:
-    role, session_id = claims.get("role", "user"), claims.get("sid")
+    role, session_id, number = claims.get("role", "user"), claims.get("sid"), claims.get("rev", 0)
     if role not in ("user", "admin") or not isinstance(session_id, str) or not session_id:
         raise Unauthorized("the token names no session")
+    if type(number) is not int or number < 0:
+        raise Unauthorized("the token says nothing we understand about revocations")
     try:
         user_id = UserId(UUID(claims["sub"]))
     except ValueError as error:
         raise Unauthorized("the token names nobody") from error
-    return Principal(user_id, role, str(user_id), session_id, claims["jti"], token, _moment(claims["iat"]), _moment(claims["exp"]))
+    return Principal(user_id, role, str(user_id), session_id, claims["jti"], token, _moment(claims["iat"]), _moment(claims["exp"]), number)
 
 
 def _service_of(token: str, kid: str, claims: Mapping[str, Any]) -> Principal:

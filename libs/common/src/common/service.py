@@ -132,8 +132,11 @@ class Service:
         return self._consumer is None or self._consumer.alive
 
     async def check_ready(self) -> bool:
-        """Readiness: serving, and the own database takes writes."""
+        """Readiness: serving, ended sessions known, and the own database takes writes."""
         if not self.ready:
+            return False
+        revocations = self.authenticator.revocations if self.authenticator is not None else None
+        if revocations is not None and not revocations.is_known:
             return False
         if self.db is not None:
             try:

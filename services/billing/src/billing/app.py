@@ -86,6 +86,7 @@ async def open_service(settings: BillingSettings, bus: Bus) -> AsyncIterator[Ser
             prices=settings.prices(), signup=signup, hold_terms=terms, numbers=numbers, auditor=auditor,
             people=People(identity, call_seconds=settings.identity_call_seconds), payments=open_payments(sandbox), order_terms=settings.order_terms(),
             sandbox=sandbox, config=config, totals=Totals(db, kept_seconds=settings.overview_kept_seconds),
+            revocations=authenticator.revocations,
         )  # fmt: skip
         yield Service(
             name="billing", settings=settings, deps=deps, bus=bus, metrics=metrics, authenticator=authenticator, db=db, relay=relay,

@@ -10,12 +10,14 @@ from billing.numbers import Numbers
 from common.bus.consumer import Subscriptions
 from common.db import Tx
 from common.errors import NotFound, ServiceError
-from common.events import Event, TaskCancelled, TaskCompleted, TaskEnded, TaskFailed
+from common.events import Event, SessionRevoked, TaskCancelled, TaskCompleted, TaskEnded, TaskFailed
 from common.log import get_logger
+from common.revocations import on_session_revoked
 
 log = get_logger()
 
 subscriptions = Subscriptions(group="billing")
+subscriptions.overhear(SessionRevoked)(on_session_revoked)
 
 
 @subscriptions.hear(TaskCompleted, TaskFailed, TaskCancelled)

@@ -11,6 +11,7 @@ from billing.providers import Payments, SandboxProvider
 from billing.totals import Totals
 from common.config import Config
 from common.db import Database
+from common.revocations import Revocations
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,3 +31,4 @@ class Deps:
     sandbox: SandboxProvider | None
     config: Config
     totals: Totals
+    revocations: Revocations | None = None

@@ -68,6 +68,7 @@ async def _opened(settings: GenerationSettings, bus: Bus) -> AsyncIterator[Servi
             settings=settings, db=db, signer=UrlSigner.of_settings(settings.shared), scenes=KeptScenes(db, seconds=settings.scenes_kept_seconds),
             photos=PhotoKeeper(objects, pool), queue=KeptQueue(db, seconds=settings.queue_stats_kept_seconds), workers=crew, create=create, view=view,
             find_work=find_work,
+            revocations=authenticator.revocations,
         )  # fmt: skip
         upkeep = Upkeep(db, crew, settings)
         warming = [_warm(pool)] if settings.worker and settings.provider == "local" else []

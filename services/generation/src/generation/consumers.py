@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 
 from common.bus.consumer import Subscriptions
-from common.events import Event, TaskCreated
+from common.events import Event, SessionRevoked, TaskCreated
+from common.revocations import on_session_revoked
 from generation.deps import Deps
 
 subscriptions = Subscriptions(group="generation")
+subscriptions.overhear(SessionRevoked)(on_session_revoked)
 
 
 @subscriptions.overhear(TaskCreated)

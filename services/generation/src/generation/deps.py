@@ -9,6 +9,7 @@ from common.db import Database
 from common.events.tasks import Kind
 from common.lane import Lane
 from common.objects import UrlSigner
+from common.revocations import Revocations
 from generation.domain import Claim, Create, Created, OwnedWork, QueueNumbers, Scene, Seats, View
 from generation.settings import GenerationSettings
 
@@ -82,3 +83,4 @@ class Deps:
     create: Lane[Create, Created]
     view: Lane[UUID, View | None]
     find_work: Lane[UUID, OwnedWork | None]
+    revocations: Revocations | None = None

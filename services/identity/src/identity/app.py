@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -14,9 +15,10 @@ from common.client import ServiceClient
 from common.config import Config, Key
 from common.metrics import Metrics
 from common.objects import UrlSigner
+from common.revocations import following
 from common.service import Service, every, opened_database
 from common.settings import SettingsError
-from identity import lanes
+from identity import lanes, queries, upkeep
 from identity.api import ROUTES
 from identity.deps import Deps
 from identity.keys import SigningKeys
@@ -39,6 +41,7 @@ async def open_service(settings: IdentitySettings, bus: Bus) -> AsyncIterator[Se
         ServiceClient("billing", settings, "identity") as billing,
         aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as outside,
         Passwords(threads=settings.password_threads, waiting_max=settings.password_waiting_max) as passwords,
+        following(partial(queries.read_revocations, db)) as revocations,
     ):
         keys = SigningKeys(db, vault)
         await keys.read()
@@ -62,6 +65,7 @@ async def open_service(settings: IdentitySettings, bus: Bus) -> AsyncIterator[Se
             billing=billing,
             config=config,
             public_url=settings.shared.public_url.rstrip("/"),
+            revocations=revocations,
         )
         yield Service(
             name="identity",
@@ -69,12 +73,12 @@ async def open_service(settings: IdentitySettings, bus: Bus) -> AsyncIterator[Se
             deps=deps,
             bus=bus,
             metrics=Metrics("identity"),
-            authenticator=Authenticator(keys, FixedKeys.of_file(settings.shared.service_jwks_path), name="identity"),
+            authenticator=Authenticator(keys, FixedKeys.of_file(settings.shared.service_jwks_path), name="identity", revocations=revocations),
             db=db,
             relay=relay,
             routes=ROUTES,
             lanes=[signups, wechat_logins, seen, people, purse_lane],
-            loops=[every(settings.keys_read_every_seconds, keys.read), every(2, config.read)],
+            loops=[every(settings.keys_read_every_seconds, keys.read), every(2, config.read), every(600, partial(upkeep.forget_what_is_over, db))],
         )
 
 

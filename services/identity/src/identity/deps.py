@@ -8,6 +8,7 @@ from common.db import Database
 from common.ids import UserId
 from common.lane import Lane
 from common.objects import UrlSigner
+from common.revocations import Revocations
 from identity.domain import Person, Registered, Registration, WechatLogin, WechatPerson
 from identity.keys import SigningKeys
 from identity.passwords import Passwords
@@ -32,3 +33,4 @@ class Deps:
     billing: ServiceClient
     config: Config
     public_url: str
+    revocations: Revocations

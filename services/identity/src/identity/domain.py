@@ -9,6 +9,7 @@ from uuid import UUID
 from email_validator import EmailNotValidError, validate_email
 
 from common.ids import UserId
+from common.revocations import Reason
 
 EMAIL_LENGTH_MAX = 254
 PASSWORD_CHARACTERS_MIN = 8
@@ -35,6 +36,7 @@ class Person:
     updated_at: datetime
     version: int = 1
     avatar_link: str | None = None
+    revoked_number: int = 0
 
     @property
     def status(self) -> Status:
@@ -104,6 +106,15 @@ class PersonChange:
     status: Status | None
     credits_adjustment: int
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Revoke:
+    """Tokens to be ended before their time: of one session, or all there are of a user."""
+
+    user_id: UUID
+    reason: Reason
+    session_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,7 +48,7 @@ async def open_service(settings: NotifySettings, bus: Bus) -> AsyncIterator[Serv
             progress_every_seconds=settings.progress_every_seconds,
             sockets_per_user_max=settings.sockets_per_user_max,
         )
-        deps = Deps(settings, db, hub, signer, authenticator, Identity(identity), mailer)
+        deps = Deps(settings, db, hub, signer, authenticator, Identity(identity), mailer, revocations=authenticator.revocations)
         yield Service(
             name="notify",
             settings=settings,

@@ -12,6 +12,7 @@ from common.events import (
     Fact,
     MembershipChanged,
     OrderPaid,
+    SessionRevoked,
     TaskCancelled,
     TaskCompleted,
     TaskEnded,
@@ -20,12 +21,14 @@ from common.events import (
     UserRegistered,
     WorkCreated,
 )
+from common.revocations import on_session_revoked
 from notify import commands, store
 from notify.deps import Deps
 from notify.domain import Delivery, News
 from notify.schemas.frames import render_credits, render_progress
 
 subscriptions = Subscriptions(group="notify")
+subscriptions.overhear(SessionRevoked)(on_session_revoked)
 
 
 @subscriptions.hear(TaskCompleted, TaskFailed, TaskCancelled, WorkCreated, MembershipChanged)

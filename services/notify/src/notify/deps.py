@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from common.auth import Authenticator
 from common.db import Database
 from common.objects import UrlSigner
+from common.revocations import Revocations
 from notify.clients import Identity
 from notify.mailers import Mailer
 from notify.settings import NotifySettings
@@ -25,3 +26,4 @@ class Deps:
     mailer: Mailer | None = None
     announced: asyncio.Event = field(default_factory=asyncio.Event)
     mail_asked: asyncio.Event = field(default_factory=asyncio.Event)
+    revocations: Revocations | None = None

@@ -51,6 +51,7 @@ async def open_service(settings: WorksSettings, bus: Bus) -> AsyncIterator[Servi
             db=db, clock=db.clock, objects=objects, signer=signer, intake=intake, config=config, storage=settings.storage,
             thumbnails=Thumbnails(intake, objects, side_px=settings.thumbnail_side_px), incoming_seconds=settings.incoming_seconds,
             expect_file=expect_file, save_file=save_file, create_work=create_work,
+            revocations=authenticator.revocations,
         )  # fmt: skip
         yield Service(
             name="works",

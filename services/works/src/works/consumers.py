@@ -4,12 +4,14 @@ from collections.abc import Sequence
 
 from common.bus.consumer import Subscriptions
 from common.db import Tx
-from common.events import Event, TaskCancelled, TaskCompleted, TaskCreated, TaskFailed, UserRegistered
+from common.events import Event, SessionRevoked, TaskCancelled, TaskCompleted, TaskCreated, TaskFailed, UserRegistered
+from common.revocations import on_session_revoked
 from works import commands
 from works.deps import Deps
 from works.domain import TaskFact
 
 subscriptions = Subscriptions(group="works")
+subscriptions.overhear(SessionRevoked)(on_session_revoked)
 
 
 @subscriptions.hear(TaskCreated, TaskCompleted, TaskFailed, TaskCancelled)

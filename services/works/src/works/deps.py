@@ -7,6 +7,7 @@ from common.config import Config
 from common.db import Database
 from common.lane import Lane
 from common.objects import ObjectStore, UrlSigner
+from common.revocations import Revocations
 from works.domain import Kept, NewWork, SavedFile, StorageTerms, StoredFile
 from works.pictures.intake import Intake
 from works.pictures.thumbnails import Thumbnails
@@ -32,3 +33,4 @@ class Deps:
     expect_file: ExpectLane
     save_file: FilesLane
     create_work: WorksLane
+    revocations: Revocations | None = None

@@ -3,6 +3,7 @@
 from common.events.base import Fact
 from common.events.credits import CreditsChanged
 from common.events.orders import MembershipChanged, OrderExpired, OrderPaid, OrderRefunded
+from common.events.sessions import SessionRevoked
 from common.events.tasks import TaskCancelled, TaskCompleted, TaskCreated, TaskFailed, TaskProgressed
 from common.events.users import UserRegistered, UserUpdated
 from common.events.works import WorkCreated
@@ -10,6 +11,7 @@ from common.events.works import WorkCreated
 FACTS: tuple[type[Fact], ...] = (
     UserRegistered,
     UserUpdated,
+    SessionRevoked,
     TaskCreated,
     TaskProgressed,
     TaskCompleted,

@@ -1,7 +1,7 @@
 """Every route of identity."""
 
 from common.config import CONFIG_ROUTES
-from identity.api import admin, internal, invitations, keys, photo, song, wechat
+from identity.api import admin, internal, invitations, keys, photo, revocations, song, wechat
 
 ROUTES = (
     *song.ROUTES,
@@ -10,6 +10,7 @@ ROUTES = (
     *admin.ROUTES,
     *invitations.ROUTES,
     *internal.ROUTES,
+    *revocations.ROUTES,
     *keys.ROUTES,
     *CONFIG_ROUTES,
 )

@@ -1,6 +1,6 @@
 """The photo dialect: who am I, and a fresh token."""
 
-from common.errors import AccountDisabled
+from common.errors import AccountDisabled, Unauthorized
 from common.web import Answer, Request, Route
 from identity.api.people import avatar_url, openids
 from identity.api.tokens import token_for
@@ -28,6 +28,9 @@ async def _active(request: Request[Deps]) -> Person:
     person = await request.deps.people(request.user_id)
     if person.disabled:
         raise AccountDisabled()
+    if person.revoked_number > request.principal.revocation_number:
+        # The list in memory is not that new yet, and a fresh token would escape it.
+        raise Unauthorized("the session has ended")
     return person
 
 

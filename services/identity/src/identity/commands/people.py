@@ -1,4 +1,4 @@
-"""Every change identity can make: lock, decide, save, announce."""
+"""Accounts: opening them, and what operators change about them."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,7 +10,8 @@ from common.errors import Conflict, FieldError, IdempotencyKeyReused, ServiceErr
 from common.events import UserRegistered, UserUpdated
 from common.ids import UserId
 from identity import store
-from identity.domain import Person, PersonChange, Registered, Registration, WechatLogin, WechatPerson
+from identity.commands.sessions import revoke
+from identity.domain import Person, PersonChange, Registered, Registration, Revoke, WechatLogin, WechatPerson
 
 
 async def register_people(tx: Tx, asks: Sequence[Registration]) -> list[Registered | ServiceError]:
@@ -53,9 +54,13 @@ async def log_in_through_wechat(tx: Tx, asks: Sequence[WechatLogin]) -> list[Wec
 
 
 async def change_people(tx: Tx, asks: Sequence[PersonChange]) -> list[Person | ServiceError]:
-    """What operators decide about people: role and state, with a row that says who, what and why. Safe twice by the action's id."""
+    """What operators decide about people: role and state, with a row that says who, what and why. Safe twice by the action's id.
+
+    What tokens say about somebody (the role, that they may) is over with the change, so the tokens are too.
+    """
     people = await store.lock_people(tx.conn, [ask.user_id for ask in asks])
     outcomes: list[Person | ServiceError] = []
+    ended: list[Revoke] = []
     for ask in asks:
         before = people.get(ask.user_id)
         if before is None:
@@ -84,7 +89,9 @@ async def change_people(tx: Tx, asks: Sequence[PersonChange]) -> list[Person | S
                 )
             )
             people[ask.user_id] = after
+            ended.append(Revoke(ask.user_id, "disabled" if after.disabled else "changed"))
         outcomes.append(people[ask.user_id])
+    await revoke(tx, ended)
     return outcomes
 
 

@@ -1,4 +1,4 @@
-"""Every SQL statement identity runs."""
+"""Statements about people, what proves them, operators and signing keys."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,9 @@ import asyncpg
 from common.ids import UserId
 from identity.domain import Credential, PeopleFilter, Person, Registration, WechatLogin
 
-_PERSON = "p.user_id, p.username, p.avatar_key, p.avatar_link, p.role, p.disabled_at, p.email_verified_at, p.version, p.created_at, p.updated_at"
+_PERSON = (
+    "p.user_id, p.username, p.avatar_key, p.avatar_link, p.role, p.disabled_at, p.email_verified_at, p.version, p.created_at, p.updated_at, p.revoked_number"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,4 +266,5 @@ def _person(row: asyncpg.Record) -> Person:
         updated_at=row["updated_at"],
         version=row["version"],
         avatar_link=row["avatar_link"],
+        revoked_number=row["revoked_number"],
     )
