@@ -16,9 +16,10 @@ import pytest_asyncio
 from common.bus import MemoryBus
 from common.client import ServiceClient
 from common.clock import FakeClock
+from common.config import Config
 from common.db import Database
 from common.errors import Unavailable
-from common.events import Fact
+from common.events import ConfigChanged, Fact
 from common.ids import UserId, new_id
 from common.objects import FolderObjects, UrlSigner
 from common.testing.doors import Door, Passes, open_door
@@ -26,6 +27,7 @@ from common.web import Answer, Model, Request, Route
 from generation import commands, lanes
 from generation.api import ROUTES
 from generation.clients import Billing, Works
+from generation.config import CONFIG_KEYS
 from generation.deps import Deps
 from generation.domain import Brief, Claim, Create, Placed, Seats, Task
 from generation.photos import PhotoKeeper
@@ -340,9 +342,15 @@ async def edge(db: Database, neighbours: Neighbours, passes: Passes, tmp_path: P
         creator = lanes.Creator(db, Billing(billing, call_seconds=5), workers, settings)
         create, view = lanes.create_lane(creator), lanes.view_lane(db)
         find_work = lanes.work_lane(Works(works, call_seconds=2))
+        config = Config(db, CONFIG_KEYS, announce=lambda tx, key, version: tx.emit(ConfigChanged(sequence=version, config_key=key)))
+
+        async def names_of(user_ids: Sequence[UUID]) -> dict[UUID, str]:
+            return {user_id: f"name of {user_id}" for user_id in user_ids}
+
         deps = Deps(
             settings=settings, db=db, signer=UrlSigner.of_settings(settings.shared), scenes=KeptScenes(db, seconds=0), photos=PhotoKeeper(objects, pool),
             queue=KeptQueue(db, seconds=0), workers=workers, create=create, view=view, find_work=find_work,
+            names_of=names_of, config=config,
         )  # fmt: skip
         async with create, view, find_work, open_door(ROUTES, deps, name="generation", passes=passes) as door:
             yield Edge(door, deps, workers, settings, passes)

@@ -9,13 +9,16 @@ from pathlib import Path
 from common.auth import open_authenticator
 from common.bus import Bus
 from common.client import ServiceClient
+from common.config import Config
 from common.db import Database
+from common.events import ConfigChanged
 from common.metrics import Metrics
 from common.objects import ObjectStore, UrlSigner, open_objects
 from common.service import Loop, Service, every, opened_database
 from generation import lanes
 from generation.api import ROUTES
-from generation.clients import Billing, Works
+from generation.clients import Billing, Identity, Works
+from generation.config import CONFIG_KEYS
 from generation.consumers import subscriptions
 from generation.deps import Deps
 from generation.photos import PhotoKeeper
@@ -55,6 +58,7 @@ async def _opened(settings: GenerationSettings, bus: Bus) -> AsyncIterator[Servi
         open_authenticator(settings, "generation") as authenticator,
         ServiceClient("billing", settings, "generation") as billing,
         ServiceClient("works", settings, "generation") as works,
+        ServiceClient("identity", settings, "generation") as identity,
         _opened_objects(settings) as objects,
         _opened_pool(settings) as pool,
     ):
@@ -64,10 +68,12 @@ async def _opened(settings: GenerationSettings, bus: Bus) -> AsyncIterator[Servi
         creator = lanes.Creator(db, Billing(billing, call_seconds=settings.holds_call_seconds), crew, settings)
         create, view = lanes.create_lane(creator, flushers=settings.create_flushers), lanes.view_lane(db)
         find_work = lanes.work_lane(Works(works, call_seconds=settings.works_call_seconds))
+        config = Config(db, CONFIG_KEYS, announce=lambda tx, key, version: tx.emit(ConfigChanged(sequence=version, config_key=key)))
+        await config.read()
         deps = Deps(
             settings=settings, db=db, signer=UrlSigner.of_settings(settings.shared), scenes=KeptScenes(db, seconds=settings.scenes_kept_seconds),
             photos=PhotoKeeper(objects, pool), queue=KeptQueue(db, seconds=settings.queue_stats_kept_seconds), workers=crew, create=create, view=view,
-            find_work=find_work,
+            find_work=find_work, names_of=Identity(identity).names_of, config=config,
             revocations=authenticator.revocations,
         )  # fmt: skip
         upkeep = Upkeep(db, crew, settings)
@@ -75,7 +81,7 @@ async def _opened(settings: GenerationSettings, bus: Bus) -> AsyncIterator[Servi
         yield Service(
             name="generation", settings=settings, deps=deps, bus=bus, metrics=Metrics("generation"), authenticator=authenticator, db=db, relay=relay,
             routes=ROUTES, subscriptions=subscriptions, lanes=[create, view, find_work, finish, arrive],
-            loops=[*crew.loops, every(settings.upkeep_seconds, upkeep.sweep), *warming],
+            loops=[*crew.loops, every(settings.upkeep_seconds, upkeep.sweep), every(2, config.read), *warming],
         )  # fmt: skip
 
 

@@ -1,15 +1,19 @@
 """The services generation asks: billing for holds, works for photos and flags. Their models are ours; a contract test binds them to the callees'."""
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
+import structlog
 from pydantic import BaseModel, Field
 
 from common.client import ServiceClient
 from common.errors import DeductFailed, IdempotencyKeyReused, InsufficientCredits, Internal, ServiceError
 from common.events.tasks import Kind
 from generation.domain import OwnedWork
+
+log = structlog.get_logger()
 
 _REFUSALS: Mapping[int, type[ServiceError]] = {kind.code: kind for kind in (InsufficientCredits, IdempotencyKeyReused, DeductFailed)}
 
@@ -89,6 +93,44 @@ class KeptWork(BaseModel):
 
 class KeptWorks(BaseModel):
     works: list[KeptWork]
+
+
+class UserIds(BaseModel):
+    user_ids: list[UUID]
+
+
+class KnownUser(BaseModel):
+    user_id: UUID
+    username: str
+
+
+class KnownUsers(BaseModel):
+    users: list[KnownUser]
+
+
+class Identity:
+    """Identity, as generation knows it: names for operators, kept for a minute, missing while it is away."""
+
+    def __init__(self, client: ServiceClient, *, kept_seconds: float = 60, kept_max: int = 10_000) -> None:
+        self._client = client
+        self._kept_seconds = kept_seconds
+        self._kept_max = kept_max
+        self._names: dict[UUID, tuple[str, float]] = {}
+
+    async def names_of(self, user_ids: Sequence[UUID]) -> dict[UUID, str]:
+        """By id, as far as they are known."""
+        now = time.monotonic()
+        wanted = [user_id for user_id in dict.fromkeys(user_ids) if self._names.get(user_id, ("", 0.0))[1] < now]
+        if wanted:
+            try:
+                answer = await self._client.post("/internal/users/list", UserIds(user_ids=wanted), KnownUsers, deadline_seconds=1)
+            except ServiceError as error:
+                log.warning("names.unknown", error=str(error)[:200])
+            else:
+                if len(self._names) + len(wanted) > self._kept_max:
+                    self._names.clear()
+                self._names |= {user.user_id: (user.username, now + self._kept_seconds) for user in answer.users}
+        return {user_id: self._names[user_id][0] for user_id in user_ids if user_id in self._names}
 
 
 class Works:

@@ -1,6 +1,7 @@
 """Every change generation makes to tasks, for a batch: lock, decide, save, announce. Each is safe to repeat."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -8,8 +9,8 @@ from uuid import UUID
 from asyncpg import Connection
 
 from common.db import Tx
-from common.errors import ServiceError, TaskNotFound
-from common.events import Item, TaskCancelled, TaskCompleted, TaskCreated, TaskFailed
+from common.errors import SceneNotFound, ServiceError, TaskNotFound
+from common.events import Item, SceneChanged, TaskCancelled, TaskCompleted, TaskCreated, TaskFailed
 from generation import domain
 from generation.domain import (
     Arrival,
@@ -22,11 +23,12 @@ from generation.domain import (
     Finished,
     Outcome,
     Placed,
+    Scene,
     Seats,
     Stale,
     Task,
 )
-from generation.store import attempts, items, tallies, tasks
+from generation.store import attempts, items, scenes, tallies, tasks
 
 
 async def create_tasks(tx: Tx, asks: Sequence[Placed], *, seats: Seats | None = None) -> tuple[list[Task | None], list[Claim]]:
@@ -237,3 +239,48 @@ async def give_back(conn: Connection, claim: Claim, due_at: datetime) -> bool:
 async def fold_tallies(tx: Tx, *, rows_min: int) -> int:
     """Keep the tallies few. Safe twice: what is folded folds to itself."""
     return await tallies.fold_tallies(tx.conn, rows_min=rows_min)
+
+
+async def create_scenes(tx: Tx, asks: Sequence[Scene]) -> list[Scene | ServiceError]:
+    """New scenes; one whose id is there already is answered as it is."""
+    known = await scenes.lock_scenes(tx.conn, [ask.scene_id for ask in asks])
+    for ask in asks:
+        if ask.scene_id not in known:
+            made = replace(ask, version=await scenes.last_version(tx.conn, ask.scene_id) + 1)
+            await scenes.save_scene(tx.conn, made)
+            tx.emit(SceneChanged(sequence=made.version, scene_id=made.scene_id, change="created"))
+            known[made.scene_id] = made
+    return [known[ask.scene_id] for ask in asks]
+
+
+async def change_scenes(tx: Tx, asks: Mapping[str, Callable[[Scene], Scene]]) -> list[Scene | ServiceError]:
+    """Scenes as operators want them; a change that changes nothing makes no version."""
+    known = await scenes.lock_scenes(tx.conn, list(asks))
+    outcomes: list[Scene | ServiceError] = []
+    for scene_id, change in asks.items():
+        before = known.get(scene_id)
+        if before is None:
+            outcomes.append(SceneNotFound())
+            continue
+        after = change(before)
+        if after != before:
+            after = replace(after, version=before.version + 1, updated_at=tx.now)
+            await scenes.save_scene(tx.conn, after)
+            tx.emit(SceneChanged(sequence=after.version, scene_id=scene_id, change="changed"))
+        outcomes.append(after)
+    return outcomes
+
+
+async def delete_scenes(tx: Tx, scene_ids: Sequence[str]) -> list[Scene | ServiceError]:
+    """Gone for new tasks; what it said in each version stays."""
+    known = await scenes.lock_scenes(tx.conn, scene_ids)
+    outcomes: list[Scene | ServiceError] = []
+    for scene_id in scene_ids:
+        scene = known.pop(scene_id, None)
+        if scene is None:
+            outcomes.append(SceneNotFound())
+            continue
+        await scenes.delete_scene(tx.conn, scene, tx.now)
+        tx.emit(SceneChanged(sequence=scene.version + 1, scene_id=scene_id, change="deleted"))
+        outcomes.append(scene)
+    return outcomes

@@ -1,10 +1,11 @@
 """What generation has open while it runs."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
+from common.config import Config
 from common.db import Database
 from common.events.tasks import Kind
 from common.lane import Lane
@@ -52,6 +53,9 @@ class Scenes(Protocol):
         """One by its id."""
         ...
 
+    def forget(self) -> None:
+        """They are other ones now."""
+
 
 class Photos(Protocol):
     """Takes pictures that came inside a request."""
@@ -83,4 +87,6 @@ class Deps:
     create: Lane[Create, Created]
     view: Lane[UUID, View | None]
     find_work: Lane[UUID, OwnedWork | None]
+    names_of: Callable[[Sequence[UUID]], Awaitable[Mapping[UUID, str]]]
+    config: Config
     revocations: Revocations | None = None

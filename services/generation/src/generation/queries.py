@@ -34,6 +34,10 @@ class Kept(Generic[T]):
                 self._found = (await self._find(), time.monotonic() + self._seconds)
             return self._found[0]
 
+    def forget(self) -> None:
+        """The next asker gets a new answer."""
+        self._found = None
+
 
 class KeptScenes:
     """All scenes, a few seconds old at most: there are few, and every create looks at one."""
@@ -49,6 +53,10 @@ class KeptScenes:
     async def find(self, scene_id: str) -> Scene | None:
         """One by its id."""
         return (await self._kept.get()).get(scene_id)
+
+    def forget(self) -> None:
+        """They are other ones now."""
+        self._kept.forget()
 
     async def _load(self) -> Mapping[str, Scene]:
         async with self._db.read() as conn:
@@ -82,6 +90,17 @@ async def list_page(db: Database, user_id: UUID, *, kinds: Sequence[Kind], state
         page = await tasks.list_owner_tasks(conn, user_id, kinds=kinds, states=states, limit=limit, offset=offset)
         total = len(page) if offset == 0 and len(page) < limit else await tasks.count_owner_tasks(conn, user_id, kinds=kinds, states=states)
     return page, total
+
+
+async def list_everybodys(
+    db: Database, *, kinds: Sequence[Kind], states: Sequence[str], user_id: UUID | None, limit: int, offset: int
+) -> tuple[list[Task], int]:
+    """A page of all tasks, for operators, and how many there are in all."""
+    if user_id is not None:
+        return await list_page(db, user_id, kinds=kinds, states=states, limit=limit, offset=offset)
+    async with db.read() as conn:
+        page = await tasks.list_all_tasks(conn, kinds=kinds, states=states, limit=limit, offset=offset)
+        return page, await tasks.count_all_tasks(conn, kinds=kinds, states=states)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from common.events.base import Event, Fact
 from common.events.catalog import BY_TOPIC, FACTS, groups_of
 from common.events.credits import CreditsChanged
 from common.events.orders import MembershipChanged, OrderExpired, OrderPaid, OrderRefunded
+from common.events.scenes import ConfigChanged, SceneChanged
 from common.events.sessions import SessionRevoked
 from common.events.tasks import Item, TaskCancelled, TaskCompleted, TaskCreated, TaskEnded, TaskFailed, TaskProgressed
 from common.events.users import UserRegistered, UserUpdated
@@ -12,6 +13,7 @@ from common.events.works import WorkCreated
 __all__ = [
     "BY_TOPIC",
     "FACTS",
+    "ConfigChanged",
     "CreditsChanged",
     "Event",
     "Fact",
@@ -20,6 +22,7 @@ __all__ = [
     "OrderExpired",
     "OrderPaid",
     "OrderRefunded",
+    "SceneChanged",
     "SessionRevoked",
     "TaskCancelled",
     "TaskCompleted",

@@ -3,6 +3,7 @@
 from common.events.base import Fact
 from common.events.credits import CreditsChanged
 from common.events.orders import MembershipChanged, OrderExpired, OrderPaid, OrderRefunded
+from common.events.scenes import ConfigChanged, SceneChanged
 from common.events.sessions import SessionRevoked
 from common.events.tasks import TaskCancelled, TaskCompleted, TaskCreated, TaskFailed, TaskProgressed
 from common.events.users import UserRegistered, UserUpdated
@@ -18,6 +19,8 @@ FACTS: tuple[type[Fact], ...] = (
     TaskFailed,
     TaskCancelled,
     WorkCreated,
+    SceneChanged,
+    ConfigChanged,
     CreditsChanged,
     OrderPaid,
     OrderRefunded,

@@ -1,5 +1,6 @@
 """Routes: parse, act, render."""
 
-from generation.api import internal, photo, song
+from common.config import CONFIG_ROUTES
+from generation.api import admin, internal, photo, song
 
-ROUTES = (*photo.ROUTES, *song.ROUTES, *internal.ROUTES)
+ROUTES = (*admin.ROUTES, *photo.ROUTES, *song.ROUTES, *internal.ROUTES, *CONFIG_ROUTES)

@@ -1,6 +1,6 @@
 """The photo dialect: /api/tasks and /api/scenes."""
 
-from common.errors import SceneNotFound, ServiceError, TaskNotFound
+from common.errors import InvalidParameter, SceneNotFound, ServiceError, TaskNotFound
 from common.trace import current_trace
 from common.web import Answer, Request, Route
 from common.web.photo import Ok, Page, PageQuery
@@ -18,6 +18,9 @@ async def create_task(request: Request[Deps]) -> Answer:
     """Ask for pictures."""
     ask: shapes.CreateTask = request.body
     deps = request.deps
+    most = deps.config["max_batch_count"]
+    if ask.batch_count > most:
+        raise InvalidParameter.of("batch_count", f"must be at most {most}")
     task_id, keyed = name_task(request, CREATE_ROUTE)
     scene = await _active_scene(deps, ask.scene_id)
     photos, named = await photo_keys(request, ask.images)

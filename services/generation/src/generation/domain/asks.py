@@ -216,6 +216,7 @@ class Scene:
     description: str
     prompt_template: str
     cover_key: str | None
+    cover_link: str | None
     parameters: Mapping[str, Any]
     tags: Sequence[str]
     status: Literal["active", "inactive"]

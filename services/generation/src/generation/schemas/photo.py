@@ -31,7 +31,8 @@ _FAILURES: Mapping[FailureReason, tuple[int, str]] = {"timeout": (50003, "deadli
 _PROVIDER_FAILED = (50002, "provider-failed")
 
 
-def _bounded(parameters: dict[str, Any]) -> dict[str, Any]:
+def bounded_parameters(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Free-form parameters within a size and depth that any reader survives; raises ValueError."""
     if len(orjson.dumps(parameters)) > PARAMETERS_BYTES_MAX:
         raise ValueError(f"must have at most {PARAMETERS_BYTES_MAX} bytes")
     level: list[Any] = [parameters]
@@ -60,7 +61,7 @@ class CreateTask(Model):
     batch_count: int = Field(default=1, ge=1, le=ITEMS_MAX)
     images: list[str] = Field(min_length=1, max_length=ITEMS_MAX)
     scene_id: Annotated[str, StringConstraints(max_length=63)] | None = None
-    parameters: Annotated[dict[str, Any], AfterValidator(_bounded)] | None = None
+    parameters: Annotated[dict[str, Any], AfterValidator(bounded_parameters)] | None = None
     custom_description: Annotated[str, StringConstraints(max_length=500)] | None = None
     destination: Destination | None = None
 
@@ -293,7 +294,8 @@ def render_scene(scene: Scene, *, to: Rendering) -> PhotoScene:
     """A scene in this dialect's words."""
     return PhotoScene(
         scene_id=scene.scene_id, scene_name=scene.scene_name, category=scene.category, description=scene.description, prompt_template=scene.prompt_template,
-        cover_image=to.public_link(scene.cover_key) if scene.cover_key else "", parameters=dict(scene.parameters), tags=scene.tags, status=scene.status,
+        cover_image=to.public_link(scene.cover_key) if scene.cover_key else scene.cover_link or "",
+        parameters=dict(scene.parameters), tags=scene.tags, status=scene.status,
         display_order=scene.display_order, created_at=scene.created_at, updated_at=scene.updated_at,
     )  # fmt: skip
 

@@ -1,16 +1,62 @@
 """Scenes."""
 
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+
 from asyncpg import Connection
 
 from generation.domain import Scene
 
+_SCENE = """scene_id, version, scene_name, category, description, prompt_template, cover_key, cover_link, parameters, tags, status, display_order,
+    created_at, updated_at"""
+
 
 async def list_scenes(conn: Connection) -> list[Scene]:
     """Every scene, in the order shown."""
-    rows = await conn.fetch(
-        """
-        SELECT scene_id, version, scene_name, category, description, prompt_template, cover_key, parameters, tags, status, display_order, created_at, updated_at
-        FROM scene ORDER BY display_order, scene_id
-        """
-    )
+    rows = await conn.fetch(f"SELECT {_SCENE} FROM scene ORDER BY display_order, scene_id")
     return [Scene(**row) for row in rows]
+
+
+async def lock_scenes(conn: Connection, scene_ids: Sequence[str]) -> dict[str, Scene]:
+    """Scenes to be changed, sorted."""
+    rows = await conn.fetch(f"SELECT {_SCENE} FROM scene WHERE scene_id = ANY($1::text[]) ORDER BY scene_id FOR UPDATE", list(scene_ids))
+    return {row["scene_id"]: Scene(**row) for row in rows}
+
+
+async def last_version(conn: Connection, scene_id: str) -> int:
+    """The highest version this id ever had, 0 for a new one: a scene made again under an old id goes on counting."""
+    version: int = await conn.fetchval("SELECT coalesce(max(version), 0) FROM scene_version WHERE scene_id = $1", scene_id)
+    return version
+
+
+async def save_scene(conn: Connection, scene: Scene) -> None:
+    """The scene as it is now, and what it said in this version."""
+    await conn.execute(
+        f"""
+        INSERT INTO scene ({_SCENE}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+        ON CONFLICT (scene_id) DO UPDATE SET version = excluded.version, scene_name = excluded.scene_name, category = excluded.category,
+            description = excluded.description, prompt_template = excluded.prompt_template, cover_key = excluded.cover_key, cover_link = excluded.cover_link,
+            parameters = excluded.parameters, tags = excluded.tags, status = excluded.status, display_order = excluded.display_order,
+            updated_at = excluded.updated_at
+        """,
+        scene.scene_id, scene.version, scene.scene_name, scene.category, scene.description, scene.prompt_template, scene.cover_key, scene.cover_link,
+        scene.parameters, list(scene.tags), scene.status, scene.display_order, scene.created_at, scene.updated_at,
+    )  # fmt: skip
+    await _note(conn, scene)
+
+
+async def delete_scene(conn: Connection, scene: Scene, now: datetime) -> None:
+    """Gone from the list; its versions stay for the tasks that used them. The deletion is a version too."""
+    await conn.execute("DELETE FROM scene WHERE scene_id = $1", scene.scene_id)
+    await conn.execute(
+        "INSERT INTO scene_version (scene_id, version, body, created_at) VALUES ($1, $2, $3, $4)", scene.scene_id, scene.version + 1, {"deleted": True}, now
+    )
+
+
+async def _note(conn: Connection, scene: Scene) -> None:
+    said = asdict(scene)
+    body = {name: value for name, value in said.items() if name not in ("created_at", "updated_at")}
+    await conn.execute(
+        "INSERT INTO scene_version (scene_id, version, body, created_at) VALUES ($1, $2, $3, $4)", scene.scene_id, scene.version, body, scene.updated_at
+    )

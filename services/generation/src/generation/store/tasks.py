@@ -267,6 +267,27 @@ async def count_owner_tasks(conn: Connection, user_id: UUID, *, kinds: Sequence[
     return total
 
 
+async def list_all_tasks(conn: Connection, *, kinds: Sequence[Kind], states: Sequence[str], limit: int, offset: int) -> list[Task]:
+    """A page of everybody's tasks, newest first."""
+    rows = await conn.fetch(
+        f"SELECT {TASK} FROM task WHERE kind = ANY($1::text[]) AND state = ANY($2::text[]) ORDER BY created_at DESC, task_id DESC LIMIT $3 OFFSET $4",
+        list(kinds), list(states), limit, offset,
+    )  # fmt: skip
+    return [task_of(row) for row in rows]
+
+
+async def count_all_tasks(conn: Connection, *, kinds: Sequence[Kind], states: Sequence[str]) -> int:
+    """How many such tasks there are: what ended is kept in tallies, only what is open is counted."""
+    total: int = await conn.fetchval(
+        """
+        SELECT (SELECT coalesce(sum(amount), 0) FROM tally WHERE kind = ANY($1::text[]) AND state = ANY($2::text[]))::bigint
+            + (SELECT count(*) FROM task WHERE ended_at IS NULL AND kind = ANY($1::text[]) AND state = ANY($2::text[]))
+        """,
+        list(kinds), list(states),
+    )  # fmt: skip
+    return total
+
+
 async def list_standings(conn: Connection, task_ids: Collection[UUID]) -> list[Standing]:
     """How these tasks stand; unknown ones are left out."""
     rows = await conn.fetch(
