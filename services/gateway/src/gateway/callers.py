@@ -89,10 +89,14 @@ class Users:
 
     async def run(self, draining: asyncio.Event) -> None:
         """Verify the tokens that were asked for, until draining."""
-        while not draining.is_set():
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(1):
-                    await self._verify(await self._asked.get())
+        async with asyncio.TaskGroup() as group:
+            verifying = group.create_task(self._verify_for_ever(), name="tokens verified")
+            await draining.wait()
+            verifying.cancel()
+
+    async def _verify_for_ever(self) -> None:
+        while True:
+            await self._verify(await self._asked.get())
 
     async def _verify(self, token: str) -> None:
         try:

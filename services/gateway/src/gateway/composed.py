@@ -78,8 +78,8 @@ class Composed:
         for owner, sections in _SECTIONS.items():
             answer = said[owner]
             for section, names in sections.items():
-                found = answer.body.get(section, {}) if answer is not None and isinstance(answer.body, dict) else {}
-                shown[section] = {name: found.get(name, 0) for name in names}
+                found = answer.body.get(section) if answer is not None and isinstance(answer.body, dict) else None
+                shown[section] = {name: found.get(name, 0) if isinstance(found, dict) else 0 for name in names}
         return _marked(shown, said)
 
     async def _configs(self, headers: Mapping[str, str]) -> dict[str, Any]:
@@ -136,8 +136,8 @@ def _ok(**said: Any) -> OwnAnswer:
 
 
 def _rows(answer: _Said | None) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = answer.body["configs"] if answer is not None and isinstance(answer.body, dict) else []
-    return rows
+    listed = answer.body.get("configs") if answer is not None and isinstance(answer.body, dict) else None
+    return [row for row in listed if isinstance(row, dict) and {"config_key", "config_value"} <= row.keys()] if isinstance(listed, list) else []
 
 
 def _marked(shown: dict[str, Any], said: Mapping[str, _Said | None]) -> dict[str, Any]:

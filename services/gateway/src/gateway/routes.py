@@ -77,8 +77,8 @@ ROUTES: tuple[Route, ...] = (
     Route("/files/*", "works", READ, "none", limits="file"),
     Route("/v1/gallery", "works", READ),
     Route("/v1/works/*", "works", auth="user"),
-    Route("/v1/uploads", "works", auth="user", limits="upload"),
-    Route("/v1/uploads/*", "works", auth="user", limits="upload"),
+    Route("/v1/uploads", "works", auth="user", deadline_seconds=125, limits="upload"),
+    Route("/v1/uploads/*", "works", auth="user", deadline_seconds=125, limits="upload"),
     Route("/api/admin/works", "works", auth="user"),
     Route("/api/admin/works/*", "works", auth="user"),
     # what you ask for
