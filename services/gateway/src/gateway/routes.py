@@ -79,6 +79,7 @@ ROUTES: tuple[Route, ...] = (
     Route("/v1/works/*", "works", auth="user"),
     Route("/v1/uploads", "works", auth="user", deadline_seconds=125, limits="upload"),
     Route("/v1/uploads/*", "works", auth="user", deadline_seconds=125, limits="upload"),
+    Route("/v1/incoming/*", "works", ("PUT",), "none", FILE_BYTES_MAX, 125, limits="upload"),
     Route("/api/admin/works", "works", auth="user"),
     Route("/api/admin/works/*", "works", auth="user"),
     # what you ask for
