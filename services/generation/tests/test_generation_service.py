@@ -80,7 +80,11 @@ async def serving(passes: Passes, neighbours: Any, databases: Any, folder: Path,
     database = await databases.get("generation")
     await databases.clean("generation")
     billing_url, works_url = neighbours.url.split(" ")
-    async with open_door([Route("GET", "/.well-known/jwks.json", jwks, auth="none")], name="identity", passes=passes) as identity:
+    async def revocations(_request: Request[Any]) -> Answer:
+        return Answer(orjson.dumps({"revocations": [], "head": 0}))
+
+    told = [Route("GET", "/.well-known/jwks.json", jwks, auth="none"), Route("GET", "/internal/revocations", revocations, auth="none")]
+    async with open_door(told, name="identity", passes=passes) as identity:
         settings = passes.settings(GenerationSettings, "generation", folder, {
             "GENERATION_DATABASE_URL": database.role_url, "GENERATION_PORT": str(free_port()), "GENERATION_ADMIN_PORT": str(free_port()),
             "BILLING_URL": billing_url, "WORKS_URL": works_url, "IDENTITY_URL": identity.url, "GENERATION_NOT_READY_SECONDS": "0",
