@@ -10,7 +10,10 @@ from pydantic import BaseModel, ConfigDict
 from pydantic.json_schema import models_json_schema
 
 from common.web.dialects import Dialect, dialect_of
+from common.web.examples import body_example, example_of, parameter_example
 from common.web.route import Route
+
+_Schemas = Mapping[tuple[type[BaseModel], str], dict[str, Any]]
 
 _PARAM = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)(?::[^{}]*(?:\{[^{}]*\}[^{}]*)*)?\}")
 _REF = "#/components/schemas/{model}"
@@ -67,7 +70,7 @@ def document_of(routes: Sequence[Route], *, name: str, title: str) -> bytes:
     document = {
         "openapi": "3.1.0",
         "info": {"title": title, "version": "1", "summary": f"What {name} answers"},
-        "paths": _paths(shown, schemas),
+        "paths": _paths(shown, schemas, components),
         "components": {
             "schemas": components,
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
@@ -77,7 +80,7 @@ def document_of(routes: Sequence[Route], *, name: str, title: str) -> bytes:
     return orjson.dumps(checked.model_dump(by_alias=True, exclude_unset=True, mode="json"))
 
 
-def _schemas(routes: Sequence[Route]) -> tuple[Mapping[tuple[type[BaseModel], str], dict[str, Any]], dict[str, Any]]:
+def _schemas(routes: Sequence[Route]) -> tuple[_Schemas, dict[str, Any]]:
     wanted: dict[Any, None] = {}
     for route in routes:
         if route.body is not None:
@@ -90,24 +93,27 @@ def _schemas(routes: Sequence[Route]) -> tuple[Mapping[tuple[type[BaseModel], st
     return found, definitions.get("$defs", {})
 
 
-def _paths(routes: Sequence[Route], schemas: Mapping[tuple[type[BaseModel], str], dict[str, Any]]) -> dict[str, Any]:
+def _paths(routes: Sequence[Route], schemas: _Schemas, components: Mapping[str, Any]) -> dict[str, Any]:
     paths: dict[str, Any] = {}
     for route in routes:
-        paths.setdefault(_PARAM.sub(r"{\1}", route.path), {})[route.method.lower()] = _operation(route, schemas)
+        paths.setdefault(_PARAM.sub(r"{\1}", route.path), {})[route.method.lower()] = _operation(route, schemas, components)
     return paths
 
 
-def _operation(route: Route, schemas: Mapping[tuple[type[BaseModel], str], dict[str, Any]]) -> dict[str, Any]:
-    operation: dict[str, Any] = {"operationId": _operation_id(route), "responses": _responses(route, schemas)}
+def _operation(route: Route, schemas: _Schemas, components: Mapping[str, Any]) -> dict[str, Any]:
+    operation: dict[str, Any] = {"operationId": _operation_id(route), "responses": _responses(route, schemas, components)}
     if route.summary:
         operation["summary"] = route.summary
-    parameters = [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in _PARAM.findall(route.path)]
+    parameters: list[dict[str, Any]] = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}, "example": parameter_example(name)} for name in _PARAM.findall(route.path)
+    ]
     if route.query is not None:
         parameters.extend(_query_parameters(route.query))
     if parameters:
         operation["parameters"] = parameters
     if route.body is not None:
-        content: dict[str, Any] = {"application/json": {"schema": schemas[(route.body, "validation")]}}
+        schema = schemas[(route.body, "validation")]
+        content: dict[str, Any] = {"application/json": {"schema": schema, "example": body_example(schema, components, route.example)}}
         if route.multipart:
             content["multipart/form-data"] = {"schema": {"type": "object"}}
         operation["requestBody"] = {"required": True, "content": content}
@@ -118,13 +124,15 @@ def _operation(route: Route, schemas: Mapping[tuple[type[BaseModel], str], dict[
     return operation
 
 
-def _responses(route: Route, schemas: Mapping[tuple[type[BaseModel], str], dict[str, Any]]) -> dict[str, Any]:
+def _responses(route: Route, schemas: _Schemas, components: Mapping[str, Any]) -> dict[str, Any]:
     dialect = dialect_of(route.path)
     kind = "application/problem+json" if dialect == "v1" else "application/json"
     refusal = {kind: {"schema": schemas[(_ERRORS[dialect], "serialization")]}}
     responses: dict[str, Any] = {}
     for status, answer in route.answers.items():
-        responses[str(status)] = {"description": "Done", "content": {"application/json": {"schema": schemas[(answer, "serialization")]}}}
+        schema = schemas[(answer, "serialization")]
+        content = {"application/json": {"schema": schema, "example": example_of(schema, components, whole=True)}}
+        responses[str(status)] = {"description": "Done", "content": content}
     if not responses:
         responses["200"] = {"description": "Done"}
     for status_text, meaning in _REFUSALS.items():

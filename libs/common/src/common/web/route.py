@@ -177,12 +177,14 @@ class _RouteOptions:
     deadline_seconds: float = DEADLINE_SECONDS
     raw: bool = False
     limits: str = "default"
+    example: Any = None
 
 
 @dataclass(frozen=True)
 class Route(_RouteOptions):
     """One route. `raw` handlers (sockets, streams) have no deadline and answer a StreamResponse themselves.
 
+    `example` is a body for the documentation; without one the model's own (`json_schema_extra={"examples": [...]}`) or a made one is shown.
     `multipart` says that the body may also be a form: with Content-Type multipart/* it is left to `request.parts()`, `request.body` is None.
     """
 
