@@ -4,6 +4,7 @@ from typing import Any
 
 import orjson
 import pytest
+from pydantic import ConfigDict
 
 from common.ids import UserId
 from common.web import Answer, Model, Moment, Request, Route
@@ -17,7 +18,7 @@ class Wish(Model):
 
 
 class Told(Model):
-    model_config = {"json_schema_extra": {"examples": [{"word": "its own"}]}}
+    model_config = ConfigDict(json_schema_extra={"examples": [{"word": "its own"}]})
     word: str
 
 

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, PlainSerializer
+from pydantic import BaseModel, ConfigDict, PlainSerializer, WithJsonSchema
 
 
 class Model(BaseModel):
@@ -23,5 +23,9 @@ def _render_moment(moment: datetime) -> str:
     return f"{moment.astimezone(UTC).isoformat(timespec='milliseconds')[:-6]}Z"
 
 
-Moment = Annotated[datetime, PlainSerializer(_render_moment, return_type=str, when_used="json")]
+Moment = Annotated[
+    datetime,
+    PlainSerializer(_render_moment, return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string", "format": "date-time"}, mode="serialization"),
+]
 """A time that goes out in UTC with milliseconds and `Z`."""
