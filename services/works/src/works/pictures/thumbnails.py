@@ -37,7 +37,7 @@ class Thumbnails:
         turn.waiting += 1
         try:
             async with turn.lock:
-                info = await self._objects.stat(key) if turn.waiting > 1 else None
+                info = await self._objects.stat(key)  # whoever had the turn before us may have made it
                 if info is None:
                     await self._intake.keep_small(source, key, side_px=self._side_px)
                     info = await self._objects.stat(key)

@@ -1,0 +1,246 @@
+"""Bytes and rows: what a deletion leaves, what a crash leaves, how much a user may keep, and what operators set."""
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from aiohttp import FormData
+
+from common.errors import Unavailable
+from common.ids import new_id
+from common.objects import thumbnail_key
+from works import commands, upkeep
+from works.api.base64_text import in_chunks
+from works.domain import StorageTerms
+from works.settings import WorksSettings
+
+
+@pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.s3)])
+def server(request: pytest.FixtureRequest) -> Any:
+    """Everything here holds whatever store the pictures go to."""
+    return request.getfixturevalue("s3") if request.param == "s3" else None
+
+
+async def uploaded(works: Any, content: bytes, *, user: UUID) -> Any:
+    status, _, body = await works.upload(content, user=user)
+    assert status == 200
+    return body["data"]
+
+
+async def take_back(works: Any, file: Any, *, user: UUID) -> None:
+    assert (await works.ask("DELETE", f"/api/upload/{file['file_name']}", user=user))[0] == 200
+
+
+async def is_there(works: Any, key: str) -> bool:
+    return await works.deps.objects.stat(key) is not None
+
+
+async def look(works: Any, *, hours: float) -> None:
+    """Upkeep, so much later."""
+    works.clock.move(seconds=hours * 3600)
+    await upkeep.remove_loose_objects(works.deps)
+
+
+async def loose(works: Any) -> set[str]:
+    return {row["key"] for row in await works.db.fetch("SELECT key FROM loose_object")}
+
+
+async def test_a_deleted_uploads_bytes_stay_as_long_as_a_task_may_need_them_and_then_go(works: Any, pictures: Any) -> None:
+    user = new_id()
+    file = await uploaded(works, pictures.png(), user=user)
+    await take_back(works, file, user=user)
+    await look(works, hours=1.9)
+    assert await is_there(works, file["file_path"])
+    await look(works, hours=0.2)
+    assert not await is_there(works, file["file_path"])
+    assert await loose(works) == set()
+
+
+async def test_the_small_picture_goes_with_its_picture(works: Any, pictures: Any) -> None:
+    user = new_id()
+    file = await uploaded(works, pictures.png(), user=user)
+    small = thumbnail_key(file["file_path"])
+    assert small is not None
+    await works.deps.thumbnails.look(small)
+    await take_back(works, file, user=user)
+    await look(works, hours=3)
+    assert not await is_there(works, small)
+
+
+async def test_what_a_work_shows_stays(works: Any, pictures: Any) -> None:
+    user = new_id()
+    file = await uploaded(works, pictures.png(), user=user)
+    status, _, work = await works.ask("POST", "/works", user=user, json={"title": "x", "image": file["file_url"]})
+    assert status == 201
+    await take_back(works, file, user=user)
+    await look(works, hours=3)
+    assert (await works.follow((await works.ask("GET", f"/works/{work['objectId']}", user=user))[2]["imageUrl"]))[0] == 200
+    assert await loose(works) == set()
+
+
+async def test_the_picture_of_a_person_stays(works: Any, pictures: Any) -> None:
+    user = new_id()
+    file = await uploaded(works, pictures.png(), user=user)
+    await works.db.fetchval("INSERT INTO person (user_id, name, avatar_key, sequence) VALUES ($1, 'Ann', $2, 1) RETURNING name", user, file["file_path"])
+    await take_back(works, file, user=user)
+    await look(works, hours=3)
+    assert await is_there(works, file["file_path"])
+
+
+async def test_a_picture_that_is_sent_again_stays(works: Any, pictures: Any) -> None:
+    user = new_id()
+    file = await uploaded(works, pictures.png(), user=user)
+    await take_back(works, file, user=user)
+    works.clock.move(seconds=3 * 3600)
+    await uploaded(works, pictures.png(), user=user)
+    await look(works, hours=30)
+    assert await is_there(works, file["file_path"])
+
+
+async def test_another_users_same_picture_stays(works: Any, pictures: Any) -> None:
+    one, other = new_id(), new_id()
+    mine, theirs = await uploaded(works, pictures.png(), user=one), await uploaded(works, pictures.png(), user=other)
+    await take_back(works, mine, user=one)
+    await look(works, hours=3)
+    assert (await is_there(works, mine["file_path"]), await is_there(works, theirs["file_path"])) == (False, True)
+
+
+async def test_a_picture_sent_again_while_its_bytes_are_removed_is_there_afterwards(works: Any, pictures: Any) -> None:
+    user = new_id()
+    file = await uploaded(works, pictures.png(), user=user)
+    await take_back(works, file, user=user)
+    works.clock.move(seconds=3 * 3600)
+    async with works.db.transaction() as tx:
+        assert await commands.claim_unnamed(tx, file["file_path"])
+        sending = asyncio.create_task(works.upload(pictures.png(), user=user))
+        await asyncio.sleep(0.3)
+        assert not sending.done()
+        await works.deps.objects.delete(file["file_path"])
+    status, _, body = await sending
+    assert status == 200
+    assert (await works.follow(body["data"]["file_url"]))[0] == 200
+    await look(works, hours=30)
+    assert await is_there(works, file["file_path"])
+
+
+async def test_many_uploads_and_deletions_of_one_picture_end_in_rows_and_bytes_that_agree(works: Any, pictures: Any) -> None:
+    user = new_id()
+    path = (await uploaded(works, pictures.png(), user=user))["file_path"]
+    name = path.rpartition("/")[2]
+
+    async def keep_looking() -> None:
+        for _ in range(20):
+            works.clock.move(seconds=7300)
+            await upkeep.remove_loose_objects(works.deps)
+            await asyncio.sleep(0.01)
+
+    async def send_and_take() -> None:
+        for _ in range(4):
+            assert (await works.upload(pictures.png(), user=user))[0] == 200
+            assert (await works.ask("DELETE", f"/api/upload/{name}", user=user))[0] in (200, 404)
+
+    await asyncio.gather(keep_looking(), *(send_and_take() for _ in range(3)))
+    rows = await works.db.fetchval("SELECT count(*) FROM file")
+    kept = await works.db.fetchrow("SELECT files, bytes FROM storage WHERE user_id = $1", user)
+    assert kept["files"] == rows
+    await uploaded(works, pictures.png(), user=user)
+    await look(works, hours=30)
+    assert await is_there(works, path)
+
+
+async def test_bytes_whose_row_never_came_are_removed_a_day_later(works: Any, pictures: Any) -> None:
+    deps = works.deps
+    async with deps.intake.receive(in_chunks(pictures.png())) as spooled, deps.intake.cleaned(spooled, file_id=new_id(), user_id=new_id()) as ready:
+        await deps.expect_file(ready.file)
+        await deps.intake.put(ready)
+    assert await loose(works) == {ready.file.key}
+    await look(works, hours=23)
+    assert await is_there(works, ready.file.key)
+    await look(works, hours=2)
+    assert not await is_there(works, ready.file.key)
+
+
+async def test_upkeep_goes_on_after_a_store_that_was_away(works: Any, pictures: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    user = new_id()
+    file = await uploaded(works, pictures.png(), user=user)
+    await take_back(works, file, user=user)
+    works.clock.move(seconds=3 * 3600)
+
+    async def away(_self: Any, _key: str) -> None:
+        raise Unavailable("the store is away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(works.deps.objects), "delete", away)
+        with pytest.raises(Unavailable):
+            await upkeep.remove_loose_objects(works.deps)
+    assert await loose(works) == {file["file_path"]}
+    await upkeep.remove_loose_objects(works.deps)
+    assert not await is_there(works, file["file_path"])
+
+
+class TestLittleRoom:
+    """A user who may keep little."""
+
+    @pytest.fixture
+    def storage(self) -> StorageTerms:
+        return replace(WorksSettings.model_construct().storage, bytes_max=1000, deleted_wait=timedelta(0))
+
+    async def test_what_does_not_fit_is_refused_and_fits_once_there_is_room(self, works: Any, pictures: Any) -> None:
+        user = new_id()
+        files: list[Any] = []
+        while True:
+            status, headers, body = await works.upload(pictures.png(size=(64, 48 + len(files))), user=user)
+            if status != 200:
+                break
+            files.append(body["data"])
+        assert (status, headers["X-Error-Code"], body["success"]) == (413, "60004", False)
+        assert len(files) > 1
+        kept = await works.db.fetchval("SELECT bytes FROM storage WHERE user_id = $1", user)
+        assert kept == sum(file["file_size"] for file in files) <= 1000
+        assert await works.db.fetchval("SELECT count(*) FROM file") == len(files)
+        assert (await works.upload(pictures.png(), user=new_id()))[0] == 200
+        await take_back(works, files[0], user=user)
+        assert (await works.upload(pictures.png(), user=user))[0] == 200
+
+    async def test_many_at_once_do_not_get_past_the_limit(self, works: Any, pictures: Any) -> None:
+        user = new_id()
+        answers = await asyncio.gather(*(works.upload(pictures.png(size=(64, 48 + place)), user=user) for place in range(20)))
+        kept = await works.db.fetchrow("SELECT files, bytes FROM storage WHERE user_id = $1", user)
+        assert {status for status, _, _ in answers} == {200, 413}
+        assert kept["files"] == sum(status == 200 for status, _, _ in answers)
+        assert kept["bytes"] <= 1000
+        await look(works, hours=30)
+        rows = {row["key"] for row in await works.db.fetch("SELECT key FROM file")}
+        assert all([await is_there(works, key) for key in rows])
+        assert await loose(works) == set()
+
+    async def test_several_files_fit_together_or_not_at_all(self, works: Any, pictures: Any) -> None:
+        user, sent = new_id(), FormData()
+        for place in range(20):
+            sent.add_field("files", pictures.png(size=(64, 48 + place)), filename="a.png")
+        status, headers, _ = await works.ask("POST", "/api/upload/multiple", user=user, data=sent)
+        assert (status, headers["X-Error-Code"]) == (413, "60004")
+        assert await works.db.fetchval("SELECT count(*) FROM file") == 0
+
+
+async def test_operators_set_how_large_a_file_may_be(works: Any, pictures: Any) -> None:
+    large = pictures.jpeg() + bytes(2 * 1024**2)
+    assert (await works.upload(large, user=new_id()))[0] == 200
+    status, _, entry = await works.ask("PUT", "/internal/admin/config/max_upload_size", user=new_id(), role="admin", json={"config_value": "2"})
+    assert (status, entry["config_value"]) == (200, 2)
+    status, headers, _ = await works.upload(large, user=new_id())
+    assert (status, headers["X-Error-Code"]) == (413, "60001")
+    assert (await works.upload(pictures.jpeg(), user=new_id()))[0] == 200
+    for wrong in (0, 51, "x", None, 1.5):
+        assert (await works.ask("PUT", "/internal/admin/config/max_upload_size", user=new_id(), role="admin", json={"config_value": wrong}))[0] == 400
+    assert (await works.ask("PUT", "/internal/admin/config/max_upload_size", user=new_id(), json={"config_value": 3}))[0] == 403
+    status, _, body = await works.ask("GET", "/internal/admin/config", user=new_id(), role="admin")
+    assert [(entry["config_key"], entry["config_value"]) for entry in body["configs"]] == [("max_upload_size", 2)]
+
+
+async def test_a_deletion_of_what_never_was_leaves_nothing_to_look_at(works: Any) -> None:
+    await works.ask("DELETE", f"/api/upload/{'0' * 64}.png", user=new_id())
+    assert await loose(works) == set()
