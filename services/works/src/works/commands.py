@@ -1,13 +1,15 @@
 """Every change works makes: what tasks tell, what users upload and make by hand, what people are called."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
 from uuid import UUID
 
 from common.db import Tx
-from common.errors import IdempotencyKeyReused, QuotaExceeded, RateLimited, ServiceError
-from common.events import Event, UserRegistered, WorkCreated
+from common.errors import IdempotencyKeyReused, QuotaExceeded, RateLimited, ServiceError, WorkDeleteFailed, WorkNotFound, WorkUpdateFailed
+from common.events import Event, UserRegistered, UserUpdated, WorkCreated, WorkDeleted, WorkLiked, WorkPlayed, WorkUpdated
 from works import store
-from works.domain import Kept, NewWork, SavedFile, StorageTerms, StoredFile, TaskFact, Told, fold, incoming_folder
+from works.domain import EVERYBODY, SEEN, Kept, Marks, NewWork, SavedFile, StorageTerms, StoredFile, TaskFact, Told, Work, fold, incoming_folder
 
 
 async def keep_told(tx: Tx, events: Sequence[Event[TaskFact]]) -> None:
@@ -149,9 +151,9 @@ async def claim_unnamed(tx: Tx, key: str) -> bool:
     return await store.claim_loose_object(tx.conn, key, tx.now) and not await store.is_named(tx.conn, key)
 
 
-async def keep_names(tx: Tx, events: Sequence[Event[UserRegistered]]) -> None:
+async def keep_names(tx: Tx, events: Sequence[Event[UserRegistered | UserUpdated]]) -> None:
     """Remember what people are called. Safe twice and in any order: a row takes only what is newer than it knows."""
-    newest: dict[UUID, UserRegistered] = {}
+    newest: dict[UUID, UserRegistered | UserUpdated] = {}
     for event in events:
         known = newest.get(event.fact.user_id)
         if known is None or event.fact.sequence > known.sequence:
@@ -161,3 +163,86 @@ async def keep_names(tx: Tx, events: Sequence[Event[UserRegistered]]) -> None:
 
 def _another_body() -> IdempotencyKeyReused:
     return IdempotencyKeyReused("this key named something else before")
+
+
+async def mark_works(tx: Tx, viewer: UUID | None, asks: Sequence[Marks]) -> list[Work | ServiceError]:
+    """What owners say about their works (`viewer` None: an operator, who may change any). Another's is answered like an unknown one."""
+    works = await store.lock_works(tx.conn, [ask.work_id for ask in asks])
+    shelves: list[tuple[UUID, str, str, int]] = []
+    outcomes: list[Work | ServiceError] = []
+    for ask in asks:
+        work = works.get(ask.work_id)
+        if work is None or viewer not in (None, work.user_id):
+            outcomes.append(WorkNotFound())
+            continue
+        if work.status == "processing":
+            outcomes.append(WorkUpdateFailed("it is being generated"))
+            continue
+        if ask.version is not None and ask.version != work.version:
+            outcomes.append(WorkUpdateFailed("it was changed since", data={"version": work.version}))
+            continue
+        marked = _marked(work, ask)
+        if marked != work:
+            marked = replace(marked, version=work.version + 1, updated_at=tx.now)
+            await store.save_marks(tx.conn, marked)
+            if marked.is_public != work.is_public and work.status in SEEN:
+                by = 1 if marked.is_public else -1
+                shelves += [(work.user_id, work.kind, "public", by), (EVERYBODY, work.kind, "public", by)]
+            tx.emit(WorkUpdated(sequence=marked.version, work_id=work.work_id, user_id=work.user_id, kind=work.kind, public=marked.is_public))
+            works[ask.work_id] = marked
+        outcomes.append(marked)
+    await store.move_shelves(tx.conn, shelves)
+    return outcomes
+
+
+def _marked(work: Work, ask: Marks) -> Work:
+    body = work.body
+    if ask.tags is not None:
+        body = {**body, "tags": list(ask.tags)}
+    return replace(
+        work,
+        is_favorite=work.is_favorite if ask.is_favorite is None else ask.is_favorite,
+        is_public=work.is_public if ask.is_public is None else ask.is_public,
+        body=body,
+    )
+
+
+async def delete_works(tx: Tx, viewer: UUID | None, work_ids: Sequence[UUID], terms: StorageTerms, *, by_admin: UUID | None = None) -> None:
+    """Delete all of them or none (`viewer` None: any). Raises WorkNotFound for one that is unknown or another's, WorkDeleteFailed for one on its way."""
+    works = await store.lock_works(tx.conn, work_ids)
+    for work_id in work_ids:
+        work = works.get(work_id)
+        if work is None or viewer not in (None, work.user_id):
+            raise WorkNotFound()
+        if work.status == "processing":
+            raise WorkDeleteFailed("its task still runs")
+    gone = list(works.values())
+    shelves: list[tuple[UUID, str, str, int]] = []
+    for work in gone:
+        shelves.append((work.user_id, work.kind, work.status, -1))
+        if work.is_public and work.status in SEEN:
+            shelves += [(work.user_id, work.kind, "public", -1), (EVERYBODY, work.kind, "public", -1)]
+    await store.empty_works(tx.conn, [work.work_id for work in gone], tx.now)
+    await store.move_shelves(tx.conn, shelves)
+    await loosen_objects(tx, [image for work in gone if (image := work.body.get("image"))], terms)
+    if by_admin is not None:
+        await store.insert_admin_actions(tx.conn, by_admin, gone, tx.now)
+    tx.emit(*(WorkDeleted(sequence=work.version + 1, work_id=work.work_id, user_id=work.user_id, kind=work.kind) for work in gone))
+
+
+async def count_play(tx: Tx, work: Work, user_id: UUID, *, again_after: timedelta) -> Work:
+    """A listener counts once in a while; everybody's count moves with the row that says so."""
+    if not await store.set_played(tx.conn, work.work_id, user_id, again_after=again_after, now=tx.now):
+        return work
+    version, plays, likes = await store.move_counts(tx.conn, work.work_id, plays=1)
+    tx.emit(WorkPlayed(sequence=version, work_id=work.work_id, user_id=work.user_id, plays=plays))
+    return replace(work, version=version, plays=plays, likes=likes)
+
+
+async def like(tx: Tx, work: Work, user_id: UUID, *, liked: bool) -> Work:
+    """Liked or not any more; saying it again changes nothing."""
+    if not await store.set_liked(tx.conn, work.work_id, user_id, liked=liked, now=tx.now):
+        return work
+    version, plays, likes = await store.move_counts(tx.conn, work.work_id, likes=1 if liked else -1)
+    tx.emit(WorkLiked(sequence=version, work_id=work.work_id, user_id=work.user_id, likes=likes))
+    return replace(work, version=version, plays=plays, likes=likes)

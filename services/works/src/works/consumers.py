@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from common.bus.consumer import Subscriptions
 from common.db import Tx
-from common.events import Event, SessionRevoked, TaskCancelled, TaskCompleted, TaskCreated, TaskFailed, UserRegistered
+from common.events import Event, SessionRevoked, TaskCancelled, TaskCompleted, TaskCreated, TaskFailed, UserRegistered, UserUpdated
 from common.revocations import on_session_revoked
 from works import commands
 from works.deps import Deps
@@ -20,7 +20,7 @@ async def on_task_told(_deps: Deps, tx: Tx, events: Sequence[Event[TaskFact]]) -
     await commands.keep_told(tx, events)
 
 
-@subscriptions.hear(UserRegistered)
-async def on_user_registered(_deps: Deps, tx: Tx, events: Sequence[Event[UserRegistered]]) -> None:
+@subscriptions.hear(UserRegistered, UserUpdated)
+async def on_user_told(_deps: Deps, tx: Tx, events: Sequence[Event[UserRegistered | UserUpdated]]) -> None:
     """Remember names. Safe twice: only what is newer changes a row."""
     await commands.keep_names(tx, events)

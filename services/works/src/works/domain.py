@@ -64,6 +64,9 @@ class Work:
     body_hash: bytes | None
     created_at: datetime
     updated_at: datetime
+    version: int = 1
+    plays: int = 0
+    likes: int = 0
     songs: tuple[Body, ...] = ()
     creator_name: str = ""
     avatar_key: str | None = None
@@ -92,6 +95,17 @@ class Work:
     def is_seen_by(self, viewer: Principal | None) -> bool:
         """Its owner sees it in every state, an admin too; others once it is public and there."""
         return owns(viewer, self.user_id) or (self.is_public and self.status in SEEN)
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """What an owner changes about a work; None leaves it. `version` is the one the caller saw, if that matters to them."""
+
+    work_id: UUID
+    is_favorite: bool | None = None
+    is_public: bool | None = None
+    tags: tuple[str, ...] | None = None
+    version: int | None = None
 
 
 def owns(viewer: Principal | None, user_id: UUID) -> bool:

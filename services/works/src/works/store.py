@@ -1,7 +1,7 @@
 """Every SQL statement works runs."""
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -302,15 +302,130 @@ async def keep_names(conn: asyncpg.Connection, people: Sequence[tuple[UUID, str,
     )
 
 
+async def lock_works(conn: asyncpg.Connection, work_ids: Sequence[UUID]) -> dict[UUID, Work]:
+    """Works to be changed, sorted; deleted ones are absent."""
+    rows = await conn.fetch(
+        """
+        SELECT work_id, user_id, kind, status, is_public, is_favorite, body, body_hash, created_at, updated_at, version, plays, likes
+        FROM work WHERE work_id = ANY($1::uuid[]) AND status <> 'deleted' ORDER BY work_id FOR UPDATE
+        """,
+        sorted(set(work_ids)),
+    )
+    return {row["work_id"]: Work(**row) for row in rows}
+
+
+async def save_marks(conn: asyncpg.Connection, work: Work) -> None:
+    """Flags, tags and version as they are now."""
+    await conn.execute(
+        "UPDATE work SET is_favorite = $2, is_public = $3, body = $4, version = $5, updated_at = $6 WHERE work_id = $1",
+        work.work_id, work.is_favorite, work.is_public, work.body, work.version, work.updated_at,
+    )  # fmt: skip
+
+
+async def empty_works(conn: asyncpg.Connection, work_ids: Sequence[UUID], now: datetime) -> None:
+    """What is left of a deleted work: its id, and how new it was."""
+    await conn.execute(
+        """
+        UPDATE work SET status = 'deleted', body = '{}', is_public = false, is_favorite = false, version = version + 1, plays = 0, likes = 0, updated_at = $2
+        WHERE work_id = ANY($1::uuid[])
+        """,
+        list(work_ids),
+        now,
+    )
+    await conn.execute("DELETE FROM liked WHERE work_id = ANY($1::uuid[])", list(work_ids))
+    await conn.execute("DELETE FROM played WHERE work_id = ANY($1::uuid[])", list(work_ids))
+
+
+async def move_shelves(conn: asyncpg.Connection, changes: Sequence[tuple[UUID, str, str, int]]) -> None:
+    """(user, kind, column, by) added to the kept numbers, in order of user and kind."""
+    for user_id, kind, column, by in sorted(changes):
+        assert column in ("created", "completed", "failed", "cancelled", "public")
+        await conn.execute(
+            f"""
+            INSERT INTO shelf (user_id, kind, {column}) VALUES ($1, $2, $3)
+            ON CONFLICT (user_id, kind) DO UPDATE SET {column} = shelf.{column} + excluded.{column}
+            """,
+            user_id, kind, by,
+        )  # fmt: skip
+
+
+async def insert_admin_actions(conn: asyncpg.Connection, admin_id: UUID, works: Sequence[Work], now: datetime) -> None:
+    """What an operator took away from whom."""
+    await conn.execute(
+        "INSERT INTO admin_action (admin_id, work_id, user_id, action, acted_at) SELECT $1, w, u, 'delete', $4 FROM unnest($2::uuid[], $3::uuid[]) AS x (w, u)",
+        admin_id, [work.work_id for work in works], [work.user_id for work in works], now,
+    )  # fmt: skip
+
+
+async def set_liked(conn: asyncpg.Connection, work_id: UUID, user_id: UUID, *, liked: bool, now: datetime) -> bool:
+    """Like it or not any more; False when nothing changed."""
+    if liked:
+        sql, args = "INSERT INTO liked (work_id, user_id, liked_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING RETURNING 1", (work_id, user_id, now)
+    else:
+        sql, args = "DELETE FROM liked WHERE work_id = $1 AND user_id = $2 AND $3::timestamptz IS NOT NULL RETURNING 1", (work_id, user_id, now)
+    return await conn.fetchrow(sql, *args) is not None
+
+
+async def set_played(conn: asyncpg.Connection, work_id: UUID, user_id: UUID, *, again_after: timedelta, now: datetime) -> bool:
+    """Remember that it was played; False when it counted a short while ago already."""
+    row = await conn.fetchrow(
+        """
+        INSERT INTO played (work_id, user_id, played_at) VALUES ($1, $2, $3)
+        ON CONFLICT (work_id, user_id) DO UPDATE SET played_at = excluded.played_at WHERE played.played_at <= $4 RETURNING 1
+        """,
+        work_id, user_id, now, now - again_after,
+    )  # fmt: skip
+    return row is not None
+
+
+async def move_counts(conn: asyncpg.Connection, work_id: UUID, *, plays: int = 0, likes: int = 0) -> tuple[int, int, int]:
+    """Add to a work's plays and likes; answers version, plays and likes after it."""
+    row = await conn.fetchrow(
+        "UPDATE work SET plays = plays + $2, likes = likes + $3, version = version + 1 WHERE work_id = $1 RETURNING version, plays, likes",
+        work_id,
+        plays,
+        likes,
+    )
+    assert row is not None
+    return (row[0], row[1], row[2])
+
+
+async def list_everybodys(
+    conn: asyncpg.Connection, *, kind: str | None, status: str | None, user_id: UUID | None, limit: int, offset: int
+) -> tuple[list[Work], int]:
+    """A page of all works, the newest first, for operators, and how many there are."""
+    chosen = "status <> 'deleted' AND ($1::text IS NULL OR kind = $1) AND ($2::text IS NULL OR status = $2) AND ($3::uuid IS NULL OR user_id = $3)"
+    page = f"SELECT * FROM work WHERE {chosen} {_NEWEST_FIRST} LIMIT $4 OFFSET $5"
+    rows = await conn.fetch(_shown(page), kind, status, user_id, limit, offset)
+    total: int = await conn.fetchval(f"SELECT count(*) FROM work WHERE {chosen}", kind, status, user_id)
+    return [_work(row) for row in rows], total
+
+
+async def count_everybodys(conn: asyncpg.Connection, *, today: datetime) -> tuple[int, int, int, int]:
+    """All works, today's, those completed and those failed: from the shelves where they know."""
+    row = await conn.fetchrow(
+        """
+        SELECT coalesce(sum(created + completed + failed + cancelled), 0)::bigint + (SELECT count(*) FROM work WHERE status = 'processing'),
+            (SELECT count(*) FROM work WHERE status <> 'deleted' AND created_at >= $1),
+            coalesce(sum(completed), 0)::bigint, coalesce(sum(failed), 0)::bigint
+        FROM shelf WHERE user_id <> $2
+        """,
+        today,
+        EVERYBODY,
+    )
+    assert row is not None
+    return (row[0], row[1], row[2], row[3])
+
+
 async def load_work(conn: asyncpg.Connection, work_id: UUID) -> Work | None:
     """One work with its songs and its creator."""
-    row = await conn.fetchrow(_shown("SELECT * FROM work WHERE work_id = $1"), work_id)
+    row = await conn.fetchrow(_shown("SELECT * FROM work WHERE work_id = $1 AND status <> 'deleted'"), work_id)
     return _work(row) if row is not None else None
 
 
 async def load_works(conn: asyncpg.Connection, work_ids: Sequence[UUID]) -> list[Work]:
     """Works by id; unknown ids are absent."""
-    return [_work(row) for row in await conn.fetch(_shown("SELECT * FROM work WHERE work_id = ANY($1::uuid[])"), work_ids)]
+    return [_work(row) for row in await conn.fetch(_shown("SELECT * FROM work WHERE work_id = ANY($1::uuid[]) AND status <> 'deleted'"), work_ids)]
 
 
 async def list_works(conn: asyncpg.Connection, wanted: Wanted) -> list[Work]:
@@ -374,7 +489,7 @@ def _arg(args: list[object], value: object) -> str:
 def _shown(works: str) -> str:
     """Works as they are shown: with the songs added to them (the owner's own only) and the name of their creator."""
     return f"""
-        SELECT w.work_id, w.user_id, w.kind, w.status, w.is_public, w.is_favorite, w.body, w.body_hash, w.created_at, w.updated_at,
+        SELECT w.work_id, w.user_id, w.kind, w.status, w.is_public, w.is_favorite, w.body, w.body_hash, w.created_at, w.updated_at, w.version, w.plays, w.likes,
             (SELECT jsonb_agg(s.body ORDER BY s.created_at, s.task_id) FROM song s
              WHERE s.work_id = w.work_id AND s.user_id = w.user_id AND s.status = 'completed') AS songs,
             p.name AS creator_name, p.avatar_key

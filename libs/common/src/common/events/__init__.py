@@ -8,7 +8,7 @@ from common.events.scenes import ConfigChanged, SceneChanged
 from common.events.sessions import SessionRevoked
 from common.events.tasks import Item, TaskCancelled, TaskCompleted, TaskCreated, TaskEnded, TaskFailed, TaskProgressed
 from common.events.users import UserRegistered, UserUpdated
-from common.events.works import WorkCreated
+from common.events.works import WorkCreated, WorkDeleted, WorkLiked, WorkPlayed, WorkUpdated
 
 __all__ = [
     "BY_TOPIC",
@@ -33,5 +33,9 @@ __all__ = [
     "UserRegistered",
     "UserUpdated",
     "WorkCreated",
+    "WorkDeleted",
+    "WorkLiked",
+    "WorkPlayed",
+    "WorkUpdated",
     "groups_of",
 ]

@@ -7,7 +7,7 @@ from common.events.scenes import ConfigChanged, SceneChanged
 from common.events.sessions import SessionRevoked
 from common.events.tasks import TaskCancelled, TaskCompleted, TaskCreated, TaskFailed, TaskProgressed
 from common.events.users import UserRegistered, UserUpdated
-from common.events.works import WorkCreated
+from common.events.works import WorkCreated, WorkDeleted, WorkLiked, WorkPlayed, WorkUpdated
 
 FACTS: tuple[type[Fact], ...] = (
     UserRegistered,
@@ -19,6 +19,10 @@ FACTS: tuple[type[Fact], ...] = (
     TaskFailed,
     TaskCancelled,
     WorkCreated,
+    WorkUpdated,
+    WorkDeleted,
+    WorkPlayed,
+    WorkLiked,
     SceneChanged,
     ConfigChanged,
     CreditsChanged,

@@ -30,6 +30,7 @@ class UserUpdated(Fact):
 
     topic: ClassVar[str] = "user.updated"
     owner: ClassVar[Service] = "identity"
+    groups: ClassVar[tuple[Service, ...]] = ("works",)
     personal_data: ClassVar[bool] = True
     example: ClassVar[dict[str, Any]] = {
         "sequence": 2,

@@ -32,3 +32,89 @@ class WorkCreated(Fact):
     @property
     def subject(self) -> str:
         return f"work/{self.work_id}"
+
+
+class WorkUpdated(Fact):
+    """Its owner changed what a work says or who may see it."""
+
+    topic: ClassVar[str] = "work.updated"
+    owner: ClassVar[Service] = "works"
+    example: ClassVar[dict[str, Any]] = {
+        "sequence": 3,
+        "work_id": "0198c3a0-0000-7000-8000-000000000001",
+        "user_id": "0198c3a0-0000-7000-8000-000000000002",
+        "kind": "travel",
+        "public": True,
+    }
+
+    work_id: UUID
+    user_id: UUID
+    kind: str
+    public: bool
+
+    @property
+    def subject(self) -> str:
+        return f"work/{self.work_id}"
+
+
+class WorkDeleted(Fact):
+    """A work is gone."""
+
+    topic: ClassVar[str] = "work.deleted"
+    owner: ClassVar[Service] = "works"
+    example: ClassVar[dict[str, Any]] = {
+        "sequence": 4,
+        "work_id": "0198c3a0-0000-7000-8000-000000000001",
+        "user_id": "0198c3a0-0000-7000-8000-000000000002",
+        "kind": "travel",
+    }
+
+    work_id: UUID
+    user_id: UUID
+    kind: str
+
+    @property
+    def subject(self) -> str:
+        return f"work/{self.work_id}"
+
+
+class WorkPlayed(Fact):
+    """Somebody played a work; `plays` is how often it was played by now, `user_id` whose work it is."""
+
+    topic: ClassVar[str] = "work.played"
+    owner: ClassVar[Service] = "works"
+    example: ClassVar[dict[str, Any]] = {
+        "sequence": 5,
+        "work_id": "0198c3a0-0000-7000-8000-000000000001",
+        "user_id": "0198c3a0-0000-7000-8000-000000000002",
+        "plays": 12,
+    }
+
+    work_id: UUID
+    user_id: UUID
+    plays: int
+
+    @property
+    def subject(self) -> str:
+        return f"work/{self.work_id}"
+
+
+class WorkLiked(Fact):
+    """Somebody likes a work, or does not any more; `likes` is by how many it is liked by now, `user_id` whose work it is."""
+
+    topic: ClassVar[str] = "work.liked"
+    owner: ClassVar[Service] = "works"
+    example: ClassVar[dict[str, Any]] = {
+        "sequence": 6,
+        "work_id": "0198c3a0-0000-7000-8000-000000000001",
+        "user_id": "0198c3a0-0000-7000-8000-000000000002",
+        "likes": 3,
+    }
+
+    work_id: UUID
+    user_id: UUID
+    likes: int
+
+    @property
+    def subject(self) -> str:
+        return f"work/{self.work_id}"

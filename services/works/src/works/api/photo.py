@@ -15,16 +15,12 @@ from works.schemas.photo import PhotoWork, PhotoWorksQuery, Picture, WorkData, W
 
 
 @dataclass(frozen=True, slots=True)
-class _Viewing:
+class Viewing:
     """For whom and when something is shown: it decides how long its links live."""
 
     signer: UrlSigner
     viewer: Principal | None
     now: datetime
-
-    @classmethod
-    def of(cls, request: Request[Deps]) -> "_Viewing":
-        return cls(request.deps.signer, request.maybe_principal, request.deps.clock.now())
 
     def link(self, work: Work, key: str) -> str:
         return self.signer.sign(key, now=self.now, owner=owns(self.viewer, work.user_id))
@@ -33,6 +29,11 @@ class _Viewing:
         """The link to the small picture that stands for a work, made when it is first looked at."""
         key = thumbnail_key(work.image_key) if work.image_key is not None else None
         return self.link(work, key) if key is not None else None
+
+
+def viewing_of(request: Request[Deps]) -> Viewing:
+    """For whoever asks, now."""
+    return Viewing(request.deps.signer, request.maybe_principal, request.deps.clock.now())
 
 
 async def list_works(request: Request[Deps]) -> Answer:
@@ -48,16 +49,17 @@ async def list_works(request: Request[Deps]) -> Answer:
         offset=query.offset,
     )
     found = await queries.page_of_works(request.deps.db, wanted)
-    viewing = _Viewing.of(request)
-    return Answer(Ok(data=WorksData(works=[_render(work, viewing) for work in found.works], pagination=Page.of(query, found.total))))
+    viewing = viewing_of(request)
+    return Answer(Ok(data=WorksData(works=[render_work(work, viewing) for work in found.works], pagination=Page.of(query, found.total))))
 
 
 async def show_work(request: Request[Deps]) -> Answer:
     work = await queries.seen_work(request.deps.db, request.id("work_id", WorkNotFound), request.maybe_principal)
-    return Answer(Ok(data=WorkData(work=_render(work, _Viewing.of(request)))))
+    return Answer(Ok(data=WorkData(work=render_work(work, viewing_of(request)))), headers={"ETag": f'"{work.version}"'})
 
 
-def _render(work: Work, viewing: _Viewing) -> PhotoWork:
+def render_work(work: Work, viewing: Viewing) -> PhotoWork:
+    """A work in this dialect's words."""
     body, audios = work.body, work.audios
     asked = body.get("asked", 0)
     delivered = len(body.get("items", ()))
@@ -84,7 +86,7 @@ def _render(work: Work, viewing: _Viewing) -> PhotoWork:
     )
 
 
-def _render_pictures(work: Work, viewing: _Viewing) -> list[Picture]:
+def _render_pictures(work: Work, viewing: Viewing) -> list[Picture]:
     """What was delivered, or the photo that was kept by hand."""
     photo = work.body.get("image")
     if photo is not None:

@@ -55,7 +55,7 @@ async def create_work(request: Request[Deps]) -> Answer:
             raise WorkCreateFailed(error.detail) from error
     work = await queries.seen_work(deps.db, kept.work_id, request.principal)
     headers = {"Location": f"/works/{work_id}", **(REPLAYED if kept.replayed else {})}
-    return Answer(_render(work, request), status=201, headers=headers)
+    return Answer(render_song_work(work, request), status=201, headers=headers)
 
 
 async def list_works(request: Request[Deps]) -> Answer:
@@ -67,13 +67,13 @@ async def list_works(request: Request[Deps]) -> Answer:
         creator_id = _id_of(query.creator)
         reaches = queries.reach_of_owner(viewer, creator_id) if creator_id else ()
     found = await queries.page_of_works(request.deps.db, Wanted(reaches=reaches, tag=query.tag, limit=query.limit, offset=query.offset))
-    results = [_render(work, request) for work in found.works]
+    results = [render_song_work(work, request) for work in found.works]
     return Answer(SongPage[SongWork](results=results, page=query.page, limit=query.limit, total=found.total))
 
 
 async def show_work(request: Request[Deps]) -> Answer:
     work = await queries.seen_work(request.deps.db, request.id("work_id", WorkNotFound), request.maybe_principal)
-    return Answer(_render(work, request))
+    return Answer(render_song_work(work, request))
 
 
 async def _known(deps: Deps, work_id: UUID, sent: _Sent) -> Kept | None:
@@ -151,7 +151,8 @@ def _id_of(given: str) -> UUID | None:
         return None
 
 
-def _render(work: Work, request: Request[Deps]) -> SongWork:
+def render_song_work(work: Work, request: Request[Deps]) -> SongWork:
+    """A work in this dialect's words, for whoever asks."""
     body, signer, now = work.body, request.deps.signer, request.deps.clock.now()
     owner = owns(request.maybe_principal, work.user_id)
     image_key = work.image_key
@@ -177,6 +178,8 @@ def _render(work: Work, request: Request[Deps]) -> SongWork:
         style=body.get("style", ""),
         tags=body.get("tags", []),
         isPublic=work.is_public,
+        plays=work.plays,
+        likes=work.likes,
         createdAt=work.created_at,
         updatedAt=work.updated_at,
     )
