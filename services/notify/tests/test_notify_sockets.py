@@ -4,8 +4,9 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import aiohttp
@@ -14,9 +15,11 @@ from aiohttp import web
 
 from common.auth import Authenticator, FixedKeys, TokenSigner, kid_of, make_key
 from common.db import Database
+from common.errors import AccountDisabled, Unauthorized
 from common.events import CreditsChanged, Event, Item, TaskCancelled, TaskCompleted, TaskFailed, TaskProgressed, WorkCreated
 from common.ids import UserId, new_id
 from common.objects import UrlSigner
+from common.revocations import Revocation
 from common.web import build_application
 from notify import store
 from notify.api import routes
@@ -85,8 +88,6 @@ class _Shared:
 
 
 def envelope(fact: Any) -> Event[Any]:
-    from datetime import UTC, datetime
-
     return Event(new_id(), fact, datetime.now(UTC))
 
 
@@ -356,3 +357,34 @@ async def test_a_client_that_never_reads_is_cut_and_others_are_not_held_up(notif
     async with asyncio.timeout(10):
         while not connection._closed:
             await asyncio.sleep(0.05)
+
+
+class Ended:
+    """Revocations as told."""
+
+    def __init__(self, refusal: Exception | None) -> None:
+        self.refusal = refusal
+
+    def refusal_of(self, _user_id: UUID, _session_id: str | None, _number: int) -> Exception | None:
+        return self.refusal
+
+
+@pytest.mark.parametrize(("refusal", "code"), [(AccountDisabled(), 4507), (Unauthorized(), 4500)])
+async def test_a_socket_whose_token_ended_is_closed_at_once_and_others_stay(notify: Notify, refusal: Exception, code: int) -> None:
+    user, other = new_id(), new_id()
+    ws, _ = await notify.connect(user)
+    theirs, _ = await notify.connect(other)
+    row = Revocation(number=1, user_id=user, reason="disabled", expires_at=datetime.now(UTC))
+    notify.deps.hub.end_revoked(cast(Any, Ended(refusal)), [row])
+    message = await ws.receive(timeout=5)
+    assert (message.type, ws.close_code) == (aiohttp.WSMsgType.CLOSE, code)
+    await notify.tell(completed(other))
+    assert (await theirs.receive_json(timeout=5))["type"] == "task_complete"
+
+
+async def test_a_row_that_does_not_touch_a_token_closes_nothing(notify: Notify) -> None:
+    user = new_id()
+    ws, _ = await notify.connect(user)
+    notify.deps.hub.end_revoked(cast(Any, Ended(None)), [Revocation(number=1, user_id=user, reason="logout", expires_at=datetime.now(UTC))])
+    await notify.tell(completed(user))
+    assert (await ws.receive_json(timeout=5))["type"] == "task_complete"

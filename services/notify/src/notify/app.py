@@ -49,6 +49,8 @@ async def open_service(settings: NotifySettings, bus: Bus) -> AsyncIterator[Serv
             sockets_per_user_max=settings.sockets_per_user_max,
         )
         deps = Deps(settings, db, hub, signer, authenticator, Identity(identity), mailer, revocations=authenticator.revocations)
+        if (revocations := authenticator.revocations) is not None:
+            revocations.listen(partial(hub.end_revoked, revocations))
         yield Service(
             name="notify",
             settings=settings,

@@ -12,12 +12,15 @@ import orjson
 import structlog
 from aiohttp import web
 
+from common.errors import AccountDisabled
 from common.ids import new_id
+from common.revocations import Revocation, Revocations
 from notify.domain import Notice
 from notify.schemas.frames import SignUrl, render_notice
 
 log = structlog.get_logger()
 
+BAD_TOKEN, DISABLED = 4500, 4507
 _PAGE = 200
 _ENDED_MAX = 10_000
 _BUFFER_BYTES_MAX = 256 * 1024
@@ -32,10 +35,22 @@ class ListNotices(Protocol):
 class Connection:
     """One socket. `sent` is the last number written: a push is written only when it is the next one, else the rows are read."""
 
-    def __init__(self, hub: "Hub", user_id: UUID, ws: web.WebSocketResponse, transport: asyncio.Transport, *, expires_at: float) -> None:
+    def __init__(
+        self,
+        hub: "Hub",
+        user_id: UUID,
+        ws: web.WebSocketResponse,
+        transport: asyncio.Transport,
+        *,
+        expires_at: float,
+        session_id: str | None = None,
+        revocation_number: int = 0,
+    ) -> None:
         self.user_id = user_id
         self.ws = ws
         self.expires_at = expires_at
+        self.session_id = session_id
+        self.revocation_number = revocation_number
         self.heard_at = time.monotonic()
         self.sent = 0
         self.live = False
@@ -280,6 +295,16 @@ class Hub:
         _remember(self._credits, (user_id, asset), version)
         for connection in self._by_user.get(user_id, ()):
             connection.hint("credits", asset, frame)
+
+    def end_revoked(self, revocations: Revocations, rows: Sequence[Revocation]) -> None:
+        """Close the sockets whose tokens ended with these rows: whoever was let in stays in only while the token is good."""
+        for user_id in {row.user_id for row in rows}:
+            for connection in list(self._by_user.get(user_id, ())):
+                refusal = revocations.refusal_of(user_id, connection.session_id, connection.revocation_number)
+                if isinstance(refusal, AccountDisabled):
+                    self.close_later(connection, DISABLED, b"the account is disabled")
+                elif refusal is not None:
+                    self.close_later(connection, BAD_TOKEN, b"the session has ended")
 
     def close_later(self, connection: Connection, code: int, reason: bytes = b"") -> None:
         """Close from where nobody can wait."""

@@ -19,9 +19,9 @@ from notify import store
 from notify.deps import Deps
 from notify.domain import resumable
 from notify.schemas import frames
-from notify.sockets import Connection
+from notify.sockets import BAD_TOKEN, DISABLED, Connection
 
-BAD_TOKEN, BAD_FRAME, NO_AUTH, TOO_MANY_SOCKETS, DISABLED, TOO_MANY_FRAMES = 4500, 4501, 4502, 4504, 4507, 4013
+BAD_FRAME, NO_AUTH, TOO_MANY_SOCKETS, TOO_MANY_FRAMES = 4501, 4502, 4504, 4013
 
 
 class Resume(Model):
@@ -100,9 +100,18 @@ async def _authenticate(deps: Deps, http: web.Request, ws: web.WebSocketResponse
         raise Refused(TOO_MANY_SOCKETS, "too many sockets of this user")
     if http.transport is None:
         raise ConnectionResetError
-    connection = Connection(deps.hub, principal.user_id, ws, http.transport, expires_at=principal.expires_at.timestamp())
+    connection = Connection(
+        deps.hub,
+        principal.user_id,
+        ws,
+        http.transport,
+        expires_at=principal.expires_at.timestamp(),
+        session_id=principal.session_id,
+        revocation_number=principal.revocation_number,
+    )
     deps.hub.add(connection)  # registered first, then read: nothing stored in between is missed
     try:
+        await _principal(deps, frame.token)  # again: what ended between the first look and the registration is found by nobody else
         await _welcome(deps, connection, frame.resume)
     except BaseException:
         deps.hub.remove(connection)
