@@ -1,5 +1,6 @@
 """The composition root of identity: opens its parts and yields the service."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -41,6 +42,7 @@ async def open_service(settings: IdentitySettings, bus: Bus) -> AsyncIterator[Se
         ServiceClient("billing", settings, "identity") as billing,
         aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as outside,
         Passwords(threads=settings.password_threads, waiting_max=settings.password_waiting_max) as passwords,
+        ServiceClient("works", settings, "identity") as works,
         following(partial(queries.read_revocations, db)) as revocations,
     ):
         keys = SigningKeys(db, vault)
@@ -49,6 +51,8 @@ async def open_service(settings: IdentitySettings, bus: Bus) -> AsyncIterator[Se
         await config.read()
         wechat_logins, seen = lanes.wechat_lane(db), lanes.seen_lane(db)
         signups, people = lanes.signup_lane(db), lanes.people_lane(db)
+        sessions, refreshes = lanes.sessions_lane(db), lanes.refreshes_lane(db)
+        reset_asked = asyncio.Event()
         purse_lane = lanes.purse_lane(billing, deadline_seconds=settings.balances_seconds)
         deps = Deps(
             db=db,
@@ -66,6 +70,12 @@ async def open_service(settings: IdentitySettings, bus: Bus) -> AsyncIterator[Se
             config=config,
             public_url=settings.shared.public_url.rstrip("/"),
             revocations=revocations,
+            sessions=sessions,
+            refreshes=refreshes,
+            works=works,
+            reset_asked=reset_asked,
+            requires_verification=settings.email_verification == "required",
+            limits_guesses=settings.shared.profile != "roomy",
         )
         yield Service(
             name="identity",
@@ -77,8 +87,13 @@ async def open_service(settings: IdentitySettings, bus: Bus) -> AsyncIterator[Se
             db=db,
             relay=relay,
             routes=ROUTES,
-            lanes=[signups, wechat_logins, seen, people, purse_lane],
-            loops=[every(settings.keys_read_every_seconds, keys.read), every(2, config.read), every(600, partial(upkeep.forget_what_is_over, db))],
+            lanes=[signups, wechat_logins, seen, people, purse_lane, sessions, refreshes],
+            loops=[
+                every(settings.keys_read_every_seconds, keys.read),
+                every(2, config.read),
+                every(600, partial(upkeep.forget_what_is_over, db)),
+                upkeep.answer_resets(db, reset_asked),
+            ],
         )
 
 

@@ -1,6 +1,8 @@
 """What identity has open, handed to the edge."""
 
+import asyncio
 from dataclasses import dataclass
+from uuid import UUID
 
 from common.client import ServiceClient
 from common.config import Config
@@ -9,7 +11,7 @@ from common.ids import UserId
 from common.lane import Lane
 from common.objects import UrlSigner
 from common.revocations import Revocations
-from identity.domain import Person, Registered, Registration, WechatLogin, WechatPerson
+from identity.domain import NewSession, Person, Refresh, Refreshed, Registered, Registration, WechatLogin, WechatPerson
 from identity.keys import SigningKeys
 from identity.passwords import Passwords
 from identity.purses import Purses
@@ -34,3 +36,9 @@ class Deps:
     config: Config
     public_url: str
     revocations: Revocations
+    sessions: Lane[NewSession, UUID]
+    refreshes: Lane[Refresh, Refreshed]
+    works: ServiceClient
+    reset_asked: asyncio.Event
+    requires_verification: bool
+    limits_guesses: bool

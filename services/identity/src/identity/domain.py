@@ -9,6 +9,7 @@ from uuid import UUID
 from email_validator import EmailNotValidError, validate_email
 
 from common.ids import UserId
+from common.messages import Lang
 from common.revocations import Reason
 
 EMAIL_LENGTH_MAX = 254
@@ -18,6 +19,19 @@ SIGNUP_CREDITS = 10
 SIGNUP_POINTS = 180
 SIGNUP_MEMBERSHIP = timedelta(days=1)
 
+REFRESH_IDLE = timedelta(days=14)
+REFRESH_ABSOLUTE = timedelta(days=60)
+REFRESH_TWINS = timedelta(seconds=10)
+LINK_GOOD_FOR: dict[str, timedelta] = {"password_reset": timedelta(minutes=30), "email_verification": timedelta(days=1)}
+LINK_AGAIN = timedelta(minutes=1)
+GUESSES_FREE = 10
+GUESSES_FREE_ADDRESS = 50
+GUESSES_FORGOTTEN = timedelta(days=1)
+GUESS_WAIT_FIRST = timedelta(minutes=1)
+GUESS_WAIT_MAX = timedelta(minutes=15)
+PLACE_KNOWN = timedelta(days=60)
+
+LinkPurpose = Literal["password_reset", "email_verification"]
 Role = Literal["user", "admin"]
 Status = Literal["active", "disabled"]
 
@@ -65,6 +79,7 @@ class Registration:
     sealed_with: str
     password_hash: str
     request_hash: bytes | None
+    lang: Lang = "zh"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +130,150 @@ class Revoke:
     user_id: UUID
     reason: Reason
     session_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewSession:
+    """Somebody logged in: the first refresh token's hash, and until when something of the session is good."""
+
+    session_id: UUID
+    user_id: UserId
+    device: str
+    token_hash: bytes
+    token_seconds: int
+    revoked_number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """Where somebody is logged in. `number` is that of the newest refresh token, `revoked_number` of what was revoked before it began."""
+
+    session_id: UUID
+    user_id: UserId
+    device: str
+    number: int
+    revoked_number: int
+    created_at: datetime
+    used_at: datetime
+    refreshed_at: datetime
+    good_until: datetime
+    ended_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Refresh:
+    """A refresh token was shown; `successor_hash` is that of the one it turns into."""
+
+    token_hash: bytes
+    successor_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Refreshed:
+    """Whose session goes on, and until when its new refresh token is good at most."""
+
+    person: Person
+    session: Session
+
+    @property
+    def good_until(self) -> datetime:
+        return min(self.session.refreshed_at + REFRESH_IDLE, self.session.created_at + REFRESH_ABSOLUTE)
+
+
+@dataclass(frozen=True, slots=True)
+class EndSession:
+    """Log out: of one session, or of all there are."""
+
+    user_id: UserId
+    session_id: UUID | None
+
+
+RefreshFate = Literal["rotate", "repeat", "reuse", "ended", "expired"]
+
+
+def fate_of(session: Session, number: int, now: datetime) -> RefreshFate:
+    """What happens to a refresh token that is shown: the newest is rotated; the one before it is a twin's for ten seconds; all others were stolen."""
+    if session.ended_at is not None:
+        return "ended"
+    if number < session.number and not (number == session.number - 1 and now - session.refreshed_at <= REFRESH_TWINS):
+        return "reuse"
+    if now - session.refreshed_at > REFRESH_IDLE or now - session.created_at > REFRESH_ABSOLUTE:
+        return "expired"
+    return "rotate" if number == session.number else "repeat"
+
+
+@dataclass(frozen=True, slots=True)
+class MailLink:
+    """A link that is sent by mail, works once and not for long; asking again replaces it."""
+
+    ref: UUID
+    user_id: UserId
+    purpose: LinkPurpose
+    email_hash: bytes
+    lang: Lang
+    requested_at: datetime
+    expires_at: datetime
+    used_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class LinkAsk:
+    """Somebody needs a link by mail."""
+
+    user_id: UserId
+    purpose: LinkPurpose
+    email_hash: bytes
+    lang: Lang
+
+
+@dataclass(frozen=True, slots=True)
+class UseLink:
+    """Somebody came with a link's token, which was checked."""
+
+    ref: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class SetPassword:
+    """A new password, by a link."""
+
+    ref: UUID
+    password_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResetRequest:
+    """Somebody says that they forgot the password of an address."""
+
+    request_id: UUID
+    email_hash: bytes
+    lang: Lang
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """A password is about to be looked at: keyed hashes of the account, of the address it comes from, and of both together.
+
+    Without an address (nobody says where it comes from) only the account counts.
+    """
+
+    account: bytes
+    address: bytes | None
+    place: bytes | None
+
+    def limits(self, *, known_place: bool) -> dict[bytes, int]:
+        """What counts, and how many guesses of each are free."""
+        if known_place and self.place is not None:
+            return {self.place: GUESSES_FREE}
+        return {self.account: GUESSES_FREE, **({self.address: GUESSES_FREE_ADDRESS} if self.address is not None else {})}
+
+
+def guess_wait(guesses: int, last_at: datetime, now: datetime, *, free: int) -> timedelta:
+    """How long until the next guess: some are free, then each waits twice as long as the one before, a quarter of an hour at most."""
+    if guesses < free or now - last_at > GUESSES_FORGOTTEN:
+        return timedelta(0)
+    wait: timedelta = min(GUESS_WAIT_FIRST * 2 ** min(guesses - free, 16), GUESS_WAIT_MAX)
+    return max(last_at + wait - now, timedelta(0))
 
 
 @dataclass(frozen=True, slots=True)

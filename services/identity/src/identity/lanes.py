@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from uuid import UUID
 
 from common.client import ServiceClient
 from common.db import Database
@@ -9,7 +10,7 @@ from common.errors import ServiceError, Unauthorized
 from common.ids import UserId
 from common.lane import Lane
 from identity import clients, commands, store
-from identity.domain import Person, Purse, Registered, Registration, WechatLogin, WechatPerson
+from identity.domain import NewSession, Person, Purse, Refresh, Refreshed, Registered, Registration, WechatLogin, WechatPerson
 
 
 def signup_lane(db: Database) -> Lane[Registration, Registered]:
@@ -22,6 +23,14 @@ def wechat_lane(db: Database) -> Lane[WechatLogin, WechatPerson]:
 
 def seen_lane(db: Database) -> Lane[UserId, None]:
     return Lane(partial(_mark_seen, db), name="seen")
+
+
+def sessions_lane(db: Database) -> Lane[NewSession, UUID]:
+    return Lane(partial(_begin_sessions, db), name="sessions")
+
+
+def refreshes_lane(db: Database) -> Lane[Refresh, Refreshed]:
+    return Lane(partial(_refresh_sessions, db), name="refreshes")
 
 
 def people_lane(db: Database) -> Lane[UserId, Person]:
@@ -46,6 +55,16 @@ async def _mark_seen(db: Database, asks: Sequence[UserId]) -> Sequence[None]:
     async with db.read() as conn:
         await store.mark_seen(conn, sorted(set(asks)), db.clock.now())
     return [None] * len(asks)
+
+
+async def _begin_sessions(db: Database, asks: Sequence[NewSession]) -> Sequence[UUID | ServiceError]:
+    async with db.transaction() as tx:
+        return await commands.begin_sessions(tx, asks)
+
+
+async def _refresh_sessions(db: Database, asks: Sequence[Refresh]) -> Sequence[Refreshed | ServiceError]:
+    async with db.transaction() as tx:
+        return await commands.refresh_sessions(tx, asks)
 
 
 async def _list_people(db: Database, asks: Sequence[UserId]) -> Sequence[Person | ServiceError]:

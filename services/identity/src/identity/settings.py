@@ -28,4 +28,7 @@ class IdentitySettings(ServiceSettings):
     wechat_app_id: str = ""
     wechat_app_secret: SecretStr = SecretStr("")
     wechat_wait_seconds: float = Field(default=5, gt=0)
+    email_verification: Literal["required", "optional"] = "optional"
+    """Whether an address must be verified before its owner can log in; the mail is sent either way."""
+    picture_seconds: float = Field(default=20, gt=0, description="how long a sign-up waits for works to keep its picture")
     keys_read_every_seconds: float = Field(default=30, gt=0)

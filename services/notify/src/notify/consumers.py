@@ -8,6 +8,7 @@ from common.bus.consumer import Subscriptions
 from common.db import Tx
 from common.events import (
     CreditsChanged,
+    DeliveryRequested,
     Event,
     Fact,
     MembershipChanged,
@@ -43,6 +44,13 @@ async def on_order_paid(deps: Deps, tx: Tx, events: Sequence[Event[OrderPaid]]) 
     """A notice and a receipt by mail; both carry the fact's own id, so they are made once."""
     await on_news(deps, tx, events)
     await commands.keep_deliveries(tx, [Delivery(event.event_id, event.fact.user_id, "order_paid", event.fact.order_no) for event in events])
+    tx.after_commit(deps.mail_asked.set)
+
+
+@subscriptions.hear(DeliveryRequested)
+async def on_delivery_requested(deps: Deps, tx: Tx, events: Sequence[Event[DeliveryRequested]]) -> None:
+    """A mail that identity wants sent. Safe twice: it carries the fact's own id."""
+    await commands.keep_deliveries(tx, [Delivery(event.event_id, event.fact.user_id, event.fact.template, event.fact.ref) for event in events])
     tx.after_commit(deps.mail_asked.set)
 
 

@@ -3,6 +3,7 @@
 from common.events.base import Event, Fact
 from common.events.catalog import BY_TOPIC, FACTS, groups_of
 from common.events.credits import CreditsChanged
+from common.events.deliveries import DeliveryRequested
 from common.events.orders import MembershipChanged, OrderExpired, OrderPaid, OrderRefunded
 from common.events.scenes import ConfigChanged, SceneChanged
 from common.events.sessions import SessionRevoked
@@ -15,6 +16,7 @@ __all__ = [
     "FACTS",
     "ConfigChanged",
     "CreditsChanged",
+    "DeliveryRequested",
     "Event",
     "Fact",
     "Item",

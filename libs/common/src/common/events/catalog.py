@@ -2,6 +2,7 @@
 
 from common.events.base import Fact
 from common.events.credits import CreditsChanged
+from common.events.deliveries import DeliveryRequested
 from common.events.orders import MembershipChanged, OrderExpired, OrderPaid, OrderRefunded
 from common.events.scenes import ConfigChanged, SceneChanged
 from common.events.sessions import SessionRevoked
@@ -13,6 +14,7 @@ FACTS: tuple[type[Fact], ...] = (
     UserRegistered,
     UserUpdated,
     SessionRevoked,
+    DeliveryRequested,
     TaskCreated,
     TaskProgressed,
     TaskCompleted,

@@ -1,7 +1,7 @@
 """Every route of identity."""
 
 from common.config import CONFIG_ROUTES
-from identity.api import admin, internal, invitations, keys, photo, revocations, song, wechat
+from identity.api import admin, internal, invitations, keys, links, photo, revocations, song, v1, wechat
 
 ROUTES = (
     *song.ROUTES,
@@ -10,6 +10,8 @@ ROUTES = (
     *admin.ROUTES,
     *invitations.ROUTES,
     *internal.ROUTES,
+    *links.ROUTES,
+    *v1.ROUTES,
     *revocations.ROUTES,
     *keys.ROUTES,
     *CONFIG_ROUTES,

@@ -8,8 +8,9 @@ from common.ids import UserId, derived_id, new_id
 from common.web import Answer, Request, Route
 from common.web.photo import Page
 from identity import clients, commands, store
+from identity.api.logins import guessing
 from identity.api.people import avatar_url, openids
-from identity.api.tokens import token_for
+from identity.api.tokens import open_session
 from identity.deps import Deps
 from identity.domain import PeopleFilter, Person, PersonChange
 from identity.schemas.admin import Overview, OverviewUsers
@@ -21,16 +22,19 @@ ACTIVE = timedelta(days=7)
 async def log_in(request: Request[Deps]) -> Answer:
     """An unknown name and a wrong password get one answer, after the same work."""
     deps, wish = request.deps, request.body
-    async with deps.db.read() as conn:
-        found = await store.find_admin(conn, wish.username.lower())
-    if not await deps.passwords.check(found[1] if found is not None else None, wish.password) or found is None:
-        raise WrongPassword()
+    name = wish.username.lower()
+    async with guessing(request, b"admin" + name.encode()):
+        async with deps.db.read() as conn:
+            found = await store.find_admin(conn, name)
+        if not await deps.passwords.check(found[1] if found is not None else None, wish.password) or found is None:
+            raise WrongPassword()
     person, _ = found
     if person.disabled:
         raise AccountDisabled()
     await deps.seen(person.user_id)
     shown = AdminShown(admin_id=str(person.user_id), username=person.username, nickname=person.username)
-    return Answer(AdminAnswer(data=AdminData(token=token_for(deps, person), admin=shown)))
+    opened = await open_session(request, person)
+    return Answer(AdminAnswer(data=AdminData(token=opened.token, admin=shown)))
 
 
 async def list_users(request: Request[Deps]) -> Answer:
@@ -61,6 +65,7 @@ async def change_user(request: Request[Deps]) -> Answer:
     change = PersonChange(action_id, admin_id, user_id, wish.role, wish.status, wish.credits_adjustment or 0, wish.adjustment_reason or "")
     async with deps.db.transaction() as tx:
         [outcome] = await commands.change_people(tx, [change])
+        tx.after_commit(deps.revocations.hint)
     if isinstance(outcome, ServiceError):
         raise outcome
     [row] = await _rows(deps, [outcome])

@@ -2,8 +2,9 @@
 
 from common.errors import AccountDisabled, Unauthorized
 from common.web import Answer, Request, Route
+from identity import store
 from identity.api.people import avatar_url, openids
-from identity.api.tokens import token_for
+from identity.api.tokens import good_for, seconds_for, session_of, sign
 from identity.deps import Deps
 from identity.domain import Person
 from identity.schemas.photo import Me, MeAnswer, MeData, TokenAnswer, TokenData
@@ -19,9 +20,15 @@ async def show_me(request: Request[Deps]) -> Answer:
 
 async def refresh(request: Request[Deps]) -> Answer:
     """A token that lives on from now, for the same session."""
-    person = await _active(request)
-    await request.deps.seen(person.user_id)
-    return Answer(TokenAnswer(data=TokenData(token=token_for(request.deps, person, session_id=request.principal.session_id))))
+    deps, person = request.deps, await _active(request)
+    session_id = session_of(request)
+    now = deps.db.clock.now()
+    async with deps.db.read() as conn:
+        if not await store.touch_session(conn, session_id, now=now, good_until=now + good_for(person)):
+            raise Unauthorized("the session has ended")
+    await deps.seen(person.user_id)
+    token = sign(deps, person, session_id=session_id, seconds=seconds_for(person))
+    return Answer(TokenAnswer(data=TokenData(token=token)), headers={"Cache-Control": "no-store"})
 
 
 async def _active(request: Request[Deps]) -> Person:

@@ -2,58 +2,49 @@
 
 import orjson
 
-from common.errors import AccountDisabled, InvalidParameter, ServiceError, WrongPassword
+from common.errors import AccountDisabled, InvalidParameter, ServiceError
 from common.ids import UserId, derived_id, new_id
+from common.messages import Lang
 from common.objects import content_type_of
 from common.web import Answer, Request, Route
 from common.web.body import parse_fields
 from identity import commands, store
-from identity.api.tokens import token_for
+from identity.api import logins
+from identity.api.logins import email_hash_of
+from identity.api.people import avatar_url
+from identity.api.tokens import open_session
 from identity.deps import Deps
-from identity.domain import Person, Registered, Registration, normal_email, normal_password
+from identity.domain import Person, Registered, Registration
 from identity.schemas.song import Login, SignUp, User
-from identity.vault import Sealed
 
 FORM_BYTES_MAX = 11 * 1024 * 1024
+_SECRET = {"Cache-Control": "no-store"}
 
 
 async def sign_up(request: Request[Deps]) -> Answer:
     """Parse; know a repeated one by its key before the slow hash; register; render."""
     wish: SignUp = request.body if request.body is not None else await _read_form(request)
     deps = request.deps
-    email_hash = _email_hash(deps, wish.email)
+    email_hash = email_hash_of(deps, wish.email)
     user_id, request_hash = _names(request, wish, email_hash)
     done = await _find_repeated(deps, user_id, request_hash, email_hash) if request_hash is not None else None
     if done is None:
-        done = await deps.signups(await _complete(deps, wish, user_id, email_hash, request_hash))
-    headers = {"Location": f"/users/{done.person.user_id}"}
+        done = await deps.signups(await _complete(deps, wish, user_id, email_hash, request_hash, request.lang))
+    if done.person.disabled:
+        raise AccountDisabled()
+    headers = {**_SECRET, "Location": f"/users/{done.person.user_id}"}
     if done.replayed:
         headers["Idempotent-Replayed"] = "true"
-    return Answer(await _render(deps, done.person, wish.email), status=201, headers=headers)
+    return Answer(await _render(request, done.person, wish.email), status=201, headers=headers)
 
 
 async def log_in(request: Request[Deps]) -> Answer:
     """An unknown address and a wrong password get one answer, after the same work."""
-    deps, wish = request.deps, request.body
-    try:
-        email, password = normal_email(wish.email), normal_password(wish.password)
-    except ValueError:
-        # Nobody can have these; that too is only said after the same work.
-        email, password = None, wish.password
-    async with deps.db.read() as conn:
-        found = await store.find_login(conn, _email_hash(deps, email or wish.email))
-    known = found[1].password_hash if found is not None and email is not None else None
-    if not await deps.passwords.check(known, password) or found is None:
-        raise WrongPassword()
-    person, credential = found
-    if person.disabled:
-        raise AccountDisabled()
-    await deps.seen(person.user_id)
-    shown = deps.vault.open(Sealed(credential.email_sealed, credential.sealed_with), owner=person.user_id).decode()
-    return Answer(await _render(deps, person, shown))
+    found = await logins.log_in(request, request.body.email, request.body.password)
+    return Answer(await _render(request, found.person, found.email), headers=_SECRET)
 
 
-async def _complete(deps: Deps, wish: SignUp, user_id: UserId, email_hash: bytes, request_hash: bytes | None) -> Registration:
+async def _complete(deps: Deps, wish: SignUp, user_id: UserId, email_hash: bytes, request_hash: bytes | None, lang: Lang) -> Registration:
     sealed = deps.vault.seal(wish.email.encode(), owner=user_id)
     return Registration(
         user_id=user_id,
@@ -64,6 +55,7 @@ async def _complete(deps: Deps, wish: SignUp, user_id: UserId, email_hash: bytes
         sealed_with=sealed.key_id,
         password_hash=await deps.passwords.hash(wish.password),
         request_hash=request_hash,
+        lang=lang,
     )
 
 
@@ -87,10 +79,6 @@ async def _find_repeated(deps: Deps, user_id: UserId, request_hash: bytes, email
     return outcome
 
 
-def _email_hash(deps: Deps, email: str) -> bytes:
-    return deps.vault.lookup_hash("e-mail", email.encode())
-
-
 def _avatar_key(deps: Deps, avatar: str | None) -> str | None:
     if not avatar:
         return None
@@ -100,9 +88,11 @@ def _avatar_key(deps: Deps, avatar: str | None) -> str | None:
     return key
 
 
-async def _render(deps: Deps, person: Person, email: str) -> User:
-    avatar = deps.links.sign(person.avatar_key, now=deps.db.clock.now()) if person.avatar_key else None
-    return User.of(person, await deps.purses.purse_of(person), email=email, avatar=avatar, token=token_for(deps, person))
+async def _render(request: Request[Deps], person: Person, email: str) -> User:
+    deps = request.deps
+    opened = await open_session(request, person)
+    purse = await deps.purses.purse_of(person)
+    return User.of(person, purse, email=email, avatar=avatar_url(deps, person), token=opened.token, refresh_token=opened.refresh_token)
 
 
 async def _read_form(request: Request[Deps]) -> SignUp:

@@ -4,7 +4,7 @@ from common.errors import AccountDisabled
 from common.ids import UserId, new_id
 from common.web import Answer, Request, Route
 from identity.api.people import avatar_url
-from identity.api.tokens import token_for
+from identity.api.tokens import open_session
 from identity.deps import Deps
 from identity.domain import WechatLogin
 from identity.schemas.photo import UserInfo, WechatAnswer, WechatAsk, WechatData, WechatUser
@@ -41,7 +41,8 @@ async def log_in(request: Request[Deps]) -> Answer:
         role=person.role,
         is_new_user=found.is_new,
     )
-    return Answer(WechatAnswer(data=WechatData(token=token_for(deps, person), user=user)))
+    opened = await open_session(request, person)
+    return Answer(WechatAnswer(data=WechatData(token=opened.token, user=user)))
 
 
 ROUTES = (

@@ -10,8 +10,9 @@ from common.errors import Conflict, FieldError, IdempotencyKeyReused, ServiceErr
 from common.events import UserRegistered, UserUpdated
 from common.ids import UserId
 from identity import store
+from identity.commands.links import request_links
 from identity.commands.sessions import revoke
-from identity.domain import Person, PersonChange, Registered, Registration, Revoke, WechatLogin, WechatPerson
+from identity.domain import LinkAsk, Person, PersonChange, Registered, Registration, Revoke, WechatLogin, WechatPerson
 
 
 async def register_people(tx: Tx, asks: Sequence[Registration]) -> list[Registered | ServiceError]:
@@ -28,6 +29,7 @@ async def register_people(tx: Tx, asks: Sequence[Registration]) -> list[Register
     await store.insert_people(tx.conn, new, tx.now)
     known = await store.list_known(tx.conn, [ask.email_hash for ask in asks])
     tx.emit(*(UserRegistered(sequence=1, user_id=ask.user_id, name=ask.username, avatar_key=ask.avatar_key, source="email") for ask in new))
+    await request_links(tx, [LinkAsk(ask.user_id, "email_verification", ask.email_hash, ask.lang) for ask in new])
     outcomes: list[Registered | ServiceError] = []
     for number, ask in enumerate(asks):
         found = known[ask.email_hash]

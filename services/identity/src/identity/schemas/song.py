@@ -26,6 +26,12 @@ class Login(Model):
     password: Annotated[str, Field(max_length=4096)]
 
 
+class ResetWish(Model):
+    """POST /requestPasswordReset."""
+
+    email: Annotated[str, Field(max_length=1024)]
+
+
 class User(Model):
     """A user, as they see themselves."""
 
@@ -40,9 +46,10 @@ class User(Model):
     createdAt: Moment
     updatedAt: Moment
     sessionToken: str
+    refreshToken: str
 
     @classmethod
-    def of(cls, person: Person, purse: Purse, *, email: str, avatar: str | None, token: str) -> "User":
+    def of(cls, person: Person, purse: Purse, *, email: str, avatar: str | None, token: str, refresh_token: str) -> "User":
         return cls(
             objectId=str(person.user_id),
             username=person.username,
@@ -55,4 +62,5 @@ class User(Model):
             createdAt=person.created_at,
             updatedAt=person.updated_at,
             sessionToken=token,
+            refreshToken=refresh_token,
         )

@@ -10,7 +10,7 @@ import asyncpg
 from common.ids import UserId
 from identity.domain import Credential, PeopleFilter, Person, Registration, WechatLogin
 
-_PERSON = (
+person_columns = (
     "p.user_id, p.username, p.avatar_key, p.avatar_link, p.role, p.disabled_at, p.email_verified_at, p.version, p.created_at, p.updated_at, p.revoked_number"
 )
 
@@ -73,26 +73,27 @@ async def insert_people(conn: asyncpg.Connection, registrations: Sequence[Regist
 async def list_known(conn: asyncpg.Connection, email_hashes: Sequence[bytes]) -> dict[bytes, Known]:
     """Who has these addresses, by their hash."""
     rows = await conn.fetch(
-        f"SELECT {_PERSON}, c.email_hash, c.request_hash FROM credential c JOIN person p USING (user_id) WHERE c.email_hash = ANY($1::bytea[])",
+        f"SELECT {person_columns}, c.email_hash, c.request_hash FROM credential c JOIN person p USING (user_id) WHERE c.email_hash = ANY($1::bytea[])",
         list(email_hashes),
     )
-    return {row["email_hash"]: Known(_person(row), row["request_hash"]) for row in rows}
+    return {row["email_hash"]: Known(person_of(row), row["request_hash"]) for row in rows}
 
 
 async def list_people(conn: asyncpg.Connection, user_ids: Sequence[UserId]) -> dict[UserId, Person]:
     """People by id; unknown ids are absent."""
-    rows = await conn.fetch(f"SELECT {_PERSON} FROM person p WHERE p.user_id = ANY($1::uuid[])", list(user_ids))
-    return {UserId(row["user_id"]): _person(row) for row in rows}
+    rows = await conn.fetch(f"SELECT {person_columns} FROM person p WHERE p.user_id = ANY($1::uuid[])", list(user_ids))
+    return {UserId(row["user_id"]): person_of(row) for row in rows}
 
 
 async def find_login(conn: asyncpg.Connection, email_hash: bytes) -> tuple[Person, Credential] | None:
     """Who logs in with this address, and what they must know."""
     row = await conn.fetchrow(
-        f"SELECT {_PERSON}, c.email_sealed, c.sealed_with, c.password_hash FROM credential c JOIN person p USING (user_id) WHERE c.email_hash = $1", email_hash
+        f"SELECT {person_columns}, c.email_sealed, c.sealed_with, c.password_hash FROM credential c JOIN person p USING (user_id) WHERE c.email_hash = $1",
+        email_hash,
     )
     if row is None:
         return None
-    return _person(row), Credential(UserId(row["user_id"]), row["email_sealed"], row["sealed_with"], row["password_hash"])
+    return person_of(row), Credential(UserId(row["user_id"]), row["email_sealed"], row["sealed_with"], row["password_hash"])
 
 
 async def list_signing_keys(conn: asyncpg.Connection) -> list[StoredKey]:
@@ -146,9 +147,10 @@ async def insert_wechat(conn: asyncpg.Connection, asks: Sequence[WechatLogin], n
 async def list_wechat_people(conn: asyncpg.Connection, openid_hashes: Sequence[bytes]) -> dict[bytes, Person]:
     """Who these openids are."""
     rows = await conn.fetch(
-        f"SELECT {_PERSON}, w.openid_hash FROM wechat_identity w JOIN person p USING (user_id) WHERE w.openid_hash = ANY($1::bytea[])", list(openid_hashes)
+        f"SELECT {person_columns}, w.openid_hash FROM wechat_identity w JOIN person p USING (user_id) WHERE w.openid_hash = ANY($1::bytea[])",
+        list(openid_hashes),
     )
-    return {row["openid_hash"]: _person(row) for row in rows}
+    return {row["openid_hash"]: person_of(row) for row in rows}
 
 
 async def list_openids(conn: asyncpg.Connection, user_ids: Sequence[UserId]) -> dict[UserId, tuple[bytes, str]]:
@@ -159,8 +161,8 @@ async def list_openids(conn: asyncpg.Connection, user_ids: Sequence[UserId]) -> 
 
 async def find_admin(conn: asyncpg.Connection, name: str) -> tuple[Person, str] | None:
     """Who logs in as this operator, and the hash of what they must know."""
-    row = await conn.fetchrow(f"SELECT {_PERSON}, a.password_hash FROM admin_credential a JOIN person p USING (user_id) WHERE a.name = $1", name)
-    return (_person(row), row["password_hash"]) if row is not None else None
+    row = await conn.fetchrow(f"SELECT {person_columns}, a.password_hash FROM admin_credential a JOIN person p USING (user_id) WHERE a.name = $1", name)
+    return (person_of(row), row["password_hash"]) if row is not None else None
 
 
 async def insert_admin(conn: asyncpg.Connection, user_id: UserId, name: str, password_hash: str, now: datetime) -> bool:
@@ -189,8 +191,8 @@ async def use_invitation(conn: asyncpg.Connection, token_hash: bytes, now: datet
 
 async def lock_people(conn: asyncpg.Connection, user_ids: Sequence[UserId]) -> dict[UserId, Person]:
     """People to be changed, sorted."""
-    rows = await conn.fetch(f"SELECT {_PERSON} FROM person p WHERE p.user_id = ANY($1::uuid[]) ORDER BY p.user_id FOR UPDATE", sorted(set(user_ids)))
-    return {UserId(row["user_id"]): _person(row) for row in rows}
+    rows = await conn.fetch(f"SELECT {person_columns} FROM person p WHERE p.user_id = ANY($1::uuid[]) ORDER BY p.user_id FOR UPDATE", sorted(set(user_ids)))
+    return {UserId(row["user_id"]): person_of(row) for row in rows}
 
 
 async def save_person(conn: asyncpg.Connection, person: Person) -> None:
@@ -228,10 +230,10 @@ async def list_filtered(conn: asyncpg.Connection, wanted: PeopleFilter, *, limit
     keyword = wanted.keyword.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") if wanted.keyword else None
     chosen = (keyword, wanted.role, wanted.status, wanted.user_id)
     rows = await conn.fetch(
-        f"SELECT {_PERSON} FROM person p WHERE {_WANTED} ORDER BY p.created_at DESC, p.user_id DESC LIMIT $5 OFFSET $6", *chosen, limit, offset
+        f"SELECT {person_columns} FROM person p WHERE {_WANTED} ORDER BY p.created_at DESC, p.user_id DESC LIMIT $5 OFFSET $6", *chosen, limit, offset
     )
     total: int = await conn.fetchval(f"SELECT count(*) FROM person p WHERE {_WANTED}", *chosen)
-    return [_person(row) for row in rows], total
+    return [person_of(row) for row in rows], total
 
 
 async def count_people(conn: asyncpg.Connection, *, today: datetime, active_since: datetime) -> tuple[int, int, int]:
@@ -254,7 +256,7 @@ async def mark_seen(conn: asyncpg.Connection, user_ids: Sequence[UserId], now: d
     )
 
 
-def _person(row: asyncpg.Record) -> Person:
+def person_of(row: asyncpg.Record) -> Person:
     return Person(
         user_id=UserId(row["user_id"]),
         username=row["username"],

@@ -10,13 +10,10 @@ from identity.domain import Revoke
 
 
 async def insert_revocations(conn: asyncpg.Connection, asks: Sequence[Revoke], *, now: datetime, expires_at: datetime) -> list[int]:
-    """Number them and write them down; answers their numbers in order.
+    """Number them and write them down; answers their numbers in order. The people among them are locked already.
 
-    The people are locked first and sorted, then the one row that numbers: whoever commits a number has seen all lower ones committed.
+    The one row that numbers stays locked to the end: whoever commits a number has seen all lower ones committed.
     """
-    people = sorted({ask.user_id for ask in asks if ask.session_id is None})
-    if people:
-        await conn.execute("SELECT 1 FROM person WHERE user_id = ANY($1::uuid[]) ORDER BY user_id FOR UPDATE", people)
     last: int = await conn.fetchval(
         """
         INSERT INTO revocation_head AS h (one, number) VALUES (true, $1) ON CONFLICT (one) DO UPDATE SET number = h.number + $1 RETURNING number
@@ -37,8 +34,8 @@ async def insert_revocations(conn: asyncpg.Connection, asks: Sequence[Revoke], *
         now,
         expires_at,
     )
-    if people:
-        newest = {ask.user_id: number for ask, number in zip(asks, numbers, strict=True) if ask.session_id is None}
+    newest = {ask.user_id: number for ask, number in zip(asks, numbers, strict=True) if ask.session_id is None}
+    if newest:
         await conn.execute(
             "UPDATE person p SET revoked_number = r.number FROM unnest($1::uuid[], $2::bigint[]) AS r (user_id, number) WHERE p.user_id = r.user_id",
             list(newest),
