@@ -16,7 +16,7 @@ SNEAKY = [
     "/api/works/%2e%2e/%2e%2e/internal/holds", "/api/works/%2E%2E%2F%2E%2E%2Finternal", "/api/works/..%2f..%2finternal", "/%69nternal/holds",
     "/INTERNAL/holds", "/api//works/../internal", "/api/works/..;/..;/internal", "/api/works\\..\\..\\internal", "/api/works/%5c..%5c..%5cinternal",
     "/api/works/%252e%252e/internal", "/files/%00/../internal", "/works/1/../../internal", "/api/works/%c0%ae%c0%ae/internal", "/metrics", "/healthz",
-    "/readyz", "/openapi.json", "/api/internal/x", "/users/../internal/holds", "/;/internal", "/internal;x=1/holds", "/internal%20",
+    "/readyz", "/api/internal/x", "/users/../internal/holds", "/;/internal", "/internal;x=1/holds", "/internal%20",
     "/internal?x=/api/works", "/internal#/api/works", "/",
 ]  # fmt: skip
 

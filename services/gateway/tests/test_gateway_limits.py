@@ -85,6 +85,8 @@ async def test_logins_are_counted_besides_all_else(open_door: Any, echo: Any, ca
         (answer,) = await door.ask(request("POST /login", body=b"{}"))
         assert (answer.status, left(answer.headers)["login"][0], left(answer.headers)["address"][0]) == (429, 0, 997)
         assert 895 <= int(answer.headers["retry-after"]) <= 900
+        (page,) = await door.ask(request("GET /v1/password-resets"))
+        assert (page.status, list(left(page.headers))) == (200, ["address"])
         assert (await door.ask(request("GET /works/1")))[0].status == 200
 
 

@@ -15,12 +15,14 @@ from gateway.callers import Addresses, Users
 from gateway.composed import Composed
 from gateway.cors import Cors
 from gateway.counts import SharedCounts, Store
+from gateway.document import Document
 from gateway.front import Hall
 from gateway.gate import Gate
 from gateway.health import Health
 from gateway.limits import Budget, Limits
 from gateway.lines import Pool
 from gateway.own import Act, Own, OwnAnswer, OwnAsk
+from gateway.pages import show_page
 from gateway.routes import ROUTES, RouteTable
 from gateway.settings import GatewaySettings, listed, rate
 from gateway.signing import ClientKey, Signing
@@ -68,11 +70,12 @@ async def opened(settings: GatewaySettings, metrics: Metrics) -> AsyncIterator[O
         gate, loops = await _open_gate(settings, metrics, stack)
         health = await stack.enter_async_context(Health(_ready_urls(settings, urls)))
         composed = await stack.enter_async_context(Composed(replicas, connect_seconds=settings.connect_seconds))
+        document = await stack.enter_async_context(Document(replicas, gate.table, connect_seconds=settings.connect_seconds))
         careful = await stack.enter_async_context(
             Streamed(
                 gate,
                 replicas,
-                Own(_acts(health, composed)),
+                Own(_acts(health, composed, document)),
                 connect_seconds=settings.connect_seconds,
                 progress_seconds=settings.progress_seconds,
                 idle_seconds=settings.head_seconds,
@@ -92,7 +95,7 @@ async def opened(settings: GatewaySettings, metrics: Metrics) -> AsyncIterator[O
         yield Opened(hall, careful, [lambda draining: keep_lines(hall.pools, draining), *loops])
 
 
-def _acts(health: Health, composed: Composed) -> dict[str, Act]:
+def _acts(health: Health, composed: Composed, document: Document) -> dict[str, Act]:
     """Who answers the rows of the service `gateway`."""
 
     async def show_health(_ask: OwnAsk) -> OwnAnswer:
@@ -101,6 +104,9 @@ def _acts(health: Health, composed: Composed) -> dict[str, Act]:
     return {
         "/health": show_health,
         "/api/health": show_health,
+        "/openapi.json": document.show,
+        "/docs": show_page,
+        "/docs/*": show_page,
         "/api/admin/stats/overview": composed.show_overview,
         "/api/admin/config": composed.show_configs,
         "/api/admin/config/*": composed.change_config,

@@ -25,7 +25,7 @@ from gateway.own import OwnAnswer, OwnAsk
 from gateway.upstreams import Replicas
 
 OWNERS = ("identity", "works", "generation", "billing")
-_SECTIONS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+SECTIONS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "identity": {"users": ("total_users", "today_new_users", "active_users")},
     "works": {"works": ("total_works", "today_works", "completed_works", "failed_works")},
     "generation": {"tasks": ("total_tasks", "pending_tasks", "processing_tasks", "completed_tasks", "failed_tasks")},
@@ -75,7 +75,7 @@ class Composed:
     async def _overview(self, headers: Mapping[str, str]) -> dict[str, Any]:
         said = await self._ask_owners("/internal/admin/overview", headers)
         shown: dict[str, Any] = {}
-        for owner, sections in _SECTIONS.items():
+        for owner, sections in SECTIONS.items():
             answer = said[owner]
             for section, names in sections.items():
                 found = answer.body.get(section) if answer is not None and isinstance(answer.body, dict) else None

@@ -220,7 +220,7 @@ class Front(asyncio.Protocol):
         """Count it, here or with the other replicas, before anything is done for it."""
         gate, headers = self._hall.gate, asked.headers
         forwarded = headers.values_of(b"x-forwarded-for") if gate.addresses.asks_forwarded else ""
-        visit = self._visit = gate.enter(asked.row, peer=self._peer, forwarded=forwarded, token=headers.token)
+        visit = self._visit = gate.enter(asked.row, _METHOD_NAMES[asked.method], peer=self._peer, forwarded=forwarded, token=headers.token)
         if visit is None:
             self._act(asked)
         elif gate.shared is None:

@@ -7,7 +7,7 @@ from gateway.callers import Addresses, Users
 from gateway.cors import Cors
 from gateway.counts import SharedCounts
 from gateway.limits import Limits, Visit
-from gateway.routes import Route, RouteTable
+from gateway.routes import READ, Route, RouteTable
 from gateway.signing import Signing
 
 
@@ -31,11 +31,13 @@ class Gate:
     limits: Limits | None
     shared: SharedCounts | None
 
-    def enter(self, route: Route | None, *, peer: str, forwarded: str, token: str | None) -> Visit | None:
+    def enter(self, route: Route | None, method: str, *, peer: str, forwarded: str, token: str | None) -> Visit | None:
         """Count a request; None where nobody counts. What is on no route counts like anything else, or guessing paths would be free."""
         kind = route.limits if route is not None else "default"
         if self.limits is None or kind == "none":
             return None
+        if kind == "login" and method in READ:
+            kind = "default"
         return self.limits.enter(kind, self.addresses.key(peer, forwarded), None if token is None else self.users.key(token))
 
     def leave(self, visit: Visit) -> None:

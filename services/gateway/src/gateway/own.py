@@ -19,6 +19,10 @@ class OwnAsk:
     body: bytes
     lang: Lang
 
+    def said(self, header: str) -> str:
+        """A header's value; empty when it was not sent."""
+        return next((value for name, value in self.headers.items() if name.lower() == header), "")
+
 
 @dataclass(frozen=True, slots=True)
 class OwnAnswer:

@@ -26,7 +26,7 @@ class Route:
 
     `deadline_seconds` is for the answer to begin, longer than the service's own, so that the service says what was late.
     `auth="user"` lets the gateway refuse a request without any token; whether the token is good is each service's question.
-    `limits` says which budgets it counts on (`gateway.limits`). The service `gateway` is the gateway itself (`gateway.own`).
+    `limits` says which budgets it counts on (`gateway.limits`); to read is never a login. The service `gateway` is the gateway itself (`gateway.own`).
     """
 
     path: str
@@ -43,6 +43,9 @@ ROUTES: tuple[Route, ...] = (
     # how the whole is
     Route("/health", "gateway", READ, "none", limits="none"),
     Route("/api/health", "gateway", READ, "none", limits="none"),
+    Route("/openapi.json", "gateway", READ, "none", limits="file"),
+    Route("/docs", "gateway", READ, "none", limits="file"),
+    Route("/docs/*", "gateway", READ, "none", limits="file"),
     Route("/api/admin/stats/overview", "gateway", READ, "user"),
     Route("/api/admin/config", "gateway", READ, "user"),
     Route("/api/admin/config/*", "gateway", ("PUT",), "user", 64 * KIB),
@@ -54,15 +57,15 @@ ROUTES: tuple[Route, ...] = (
     Route("/api/auth/wechat/login", "identity", ("POST",), "none", deadline_seconds=35, limits="login"),
     Route("/api/auth/admin/login", "identity", ("POST",), "none", deadline_seconds=35, limits="login"),
     Route("/api/auth/*", "identity"),
-    Route("/requestPasswordReset", "identity", ("POST",), "none", limits="login"),
-    Route("/v1/sessions", "identity"),
+    Route("/requestPasswordReset", "identity", ("POST",), "none", deadline_seconds=35, limits="login"),
+    Route("/v1/sessions", "identity", deadline_seconds=35, limits="login"),
     Route("/v1/sessions/*", "identity"),
-    Route("/v1/password-resets", "identity", auth="none", limits="login"),
-    Route("/v1/password-resets/*", "identity", auth="none", limits="login"),
-    Route("/v1/email-verifications", "identity", auth="none", limits="login"),
-    Route("/v1/email-verifications/*", "identity", auth="none", limits="login"),
-    Route("/v1/admin-invitations", "identity", auth="none", limits="login"),
-    Route("/v1/admin-invitations/*", "identity", auth="none", limits="login"),
+    Route("/v1/password-resets", "identity", auth="none", deadline_seconds=35, limits="login"),
+    Route("/v1/password-resets/*", "identity", auth="none", deadline_seconds=35, limits="login"),
+    Route("/v1/email-verifications", "identity", auth="none", deadline_seconds=35, limits="login"),
+    Route("/v1/email-verifications/*", "identity", auth="none", deadline_seconds=35, limits="login"),
+    Route("/v1/admin-invitations", "identity", auth="none", deadline_seconds=35, limits="login"),
+    Route("/v1/admin-invitations/*", "identity", auth="none", deadline_seconds=35, limits="login"),
     Route("/api/admin/users", "identity", auth="user"),
     Route("/api/admin/users/*", "identity", auth="user"),
     Route("/.well-known/jwks.json", "identity", READ, "none", limits="file"),

@@ -117,7 +117,7 @@ class Streamed:
         gate = self._gate
         forwarded = ",".join(request.headers.getall("X-Forwarded-For", ())) if gate.addresses.asks_forwarded else ""
         peer = request.transport.get_extra_info("peername") if request.transport is not None else None
-        visit = gate.enter(row, peer=peer[0] if peer else "", forwarded=forwarded, token=asked.token)
+        visit = gate.enter(row, asked.method, peer=peer[0] if peer else "", forwarded=forwarded, token=asked.token)
         if visit is None:
             return None
         try:
