@@ -26,6 +26,7 @@ DEFAULT_HOME = Path(DEFAULT_FOLDER)
 def up(
     home: HomeOption = DEFAULT_HOME,
     kafka: Annotated[bool, typer.Option("--kafka", help="a real Kafka instead of the bus in memory")] = False,
+    s3: Annotated[bool, typer.Option("--s3", help="objects in a real S3 server instead of a folder; neither sees what the other keeps")] = False,
     separate: Annotated[bool, typer.Option("--separate", help="a process per service; brings --kafka along")] = False,
     replica: Annotated[list[str] | None, typer.Option("--replicas", help="with --separate: SERVICE=N processes, may be repeated")] = None,
     roomy: Annotated[bool, typer.Option("--roomy", help="limits and caps off; refused outside loopback")] = False,
@@ -39,7 +40,7 @@ def up(
     from suite.up import up as stay_up
 
     options = Options(
-        kafka=kafka, separate=separate, any_ports=any_ports, profile="roomy" if roomy else "normal", provider=provider,
+        kafka=kafka, s3=s3, separate=separate, any_ports=any_ports, profile="roomy" if roomy else "normal", provider=provider,
         replicas=_replicas(replica or [], separate=separate), kafka_compiles_fully=warm,
     )  # fmt: skip
     carry_out(Home(home), stay_up(Home(home), options))

@@ -23,6 +23,7 @@ from suite.surroundings import environment_of, shared_environment
 
 if TYPE_CHECKING:
     from suite.embedded.kafka import EmbeddedKafka
+    from suite.embedded.s3 import EmbeddedS3
 
 Tell = Callable[[str], None]
 
@@ -38,6 +39,7 @@ class Foundation:
     ports: Ports
     postgres: EmbeddedPostgres
     kafka: EmbeddedKafka | None
+    s3: EmbeddedS3 | None
     databases: Mapping[str, DatabaseUrls]
     shared: Mapping[str, str]
 
@@ -57,7 +59,7 @@ class Foundation:
         restarts = 0
         while True:
             await asyncio.sleep(WATCH_SECONDS)
-            for name, part in (("PostgreSQL", self.postgres), ("Kafka", self.kafka)):
+            for name, part in (("PostgreSQL", self.postgres), ("Kafka", self.kafka), ("S3", self.s3)):
                 if part is not None and part.pid is None:
                     restarts += 1
                     if restarts > RESTARTS_MAX:
@@ -77,6 +79,7 @@ async def laid(home: Home, ports: Ports, options: Options, tell: Tell) -> AsyncI
             stack.push_async_callback(_stop, postgres.stop)
             await postgres.start()
             databases = dict(zip(WITH_DATA, await asyncio.gather(*(postgres.ensure_database(name) for name in WITH_DATA)), strict=True))
+            s3 = await _start_s3(home, ports, stack) if options.s3 else None
             await importing
             kafka = await kafka_starting if kafka_starting is not None else None
         except BaseException:
@@ -86,7 +89,8 @@ async def laid(home: Home, ports: Ports, options: Options, tell: Tell) -> AsyncI
             await asyncio.gather(*others, return_exceptions=True)
             raise
         bus_url = kafka.url if kafka is not None else "memory://"
-        foundation = Foundation(home, ports, postgres, kafka, databases, shared_environment(home, ports, options, bus_url=bus_url))
+        shared = shared_environment(home, ports, options, bus_url=bus_url, objects=s3.environment if s3 is not None else {})
+        foundation = Foundation(home, ports, postgres, kafka, s3, databases, shared)
         await asyncio.gather(*(_migrate(foundation, member) for member in MEMBERS if member.name in WITH_DATA))
         yield foundation
 
@@ -118,6 +122,15 @@ async def _start_kafka(home: Home, ports: Ports, options: Options, tell: Tell, s
     await kafka.start()
     await apply_topics(kafka.bootstrap)
     return kafka
+
+
+async def _start_s3(home: Home, ports: Ports, stack: AsyncExitStack) -> EmbeddedS3:
+    from suite.embedded.s3 import EmbeddedS3
+
+    s3 = EmbeddedS3(home.s3, ports.s3, access_key=home.secret("s3-access")[:20], secret_key=home.secret("s3-secret"))
+    stack.push_async_callback(_stop, s3.stop)
+    await s3.start()
+    return s3
 
 
 async def apply_topics(servers: str) -> list[str]:

@@ -53,6 +53,7 @@ class Home:
         self.postgres = self.folder / "pg"
         self.kafka = self.folder / "kafka"
         self.objects = self.folder / "objects"
+        self.s3 = self.folder / "s3"
         self.logs = self.folder / "logs"
         self.keys = self.folder / "keys"
 

@@ -14,6 +14,7 @@ class Options:
     kafka: bool = False
     separate: bool = False
     any_ports: bool = False
+    s3: bool = False
     profile: Literal["normal", "roomy"] = "normal"
     provider: str | None = None
     replicas: Mapping[str, int] = field(default_factory=dict)

@@ -68,7 +68,8 @@ def configure_logs(home: Home) -> Path:
 
 async def _greet(home: Home, running: Running, seconds: float) -> None:
     bus = "Kafka" if running.foundation.kafka is not None else "memory bus"
-    out.print(f"[bold green]Darkroom is up[/] at [bold]{running.state.url}[/]  ({running.options.mode}, PostgreSQL, {bus}; {seconds:.1f} s)")
+    objects = ", S3" if running.foundation.s3 is not None else ""
+    out.print(f"[bold green]Darkroom is up[/] at [bold]{running.state.url}[/]  ({running.options.mode}, PostgreSQL, {bus}{objects}; {seconds:.1f} s)")
     try:
         login = await Operator(home, running.state).demo_login()
         out.print(f"  demo login   {login['email']}  {escape(login['password'])}")

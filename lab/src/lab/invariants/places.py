@@ -2,10 +2,9 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from urllib.parse import unquote
 
-from common.objects import FolderObjects, ObjectStore
+from common.objects import ObjectStore, open_store
+from common.settings import SettingsError
 
 SERVICES = ("identity", "works", "generation", "billing", "notify")
 NAMED_MAX = 5
@@ -23,9 +22,11 @@ def places_of(environment: Mapping[str, str]) -> Places:
     """From what `darkroom status -o env` prints. Raises ValueError for objects that cannot be read from here."""
     databases = {service: environment[name] for service in SERVICES if (name := f"{service.upper()}_DATABASE_URL") in environment}
     url = environment.get("DARKROOM_OBJECTS_URL")
-    if url is not None and not url.startswith("file:///"):
-        raise ValueError(f"objects at {url} cannot be read from here, only a folder")
-    return Places(databases, FolderObjects(Path(unquote(url.removeprefix("file://")))) if url else None)
+    keys = [environment.get(f"DARKROOM_OBJECTS_{name}_KEY", "") for name in ("ACCESS", "SECRET")]
+    try:
+        return Places(databases, open_store(url, *keys) if url else None)
+    except SettingsError as error:
+        raise ValueError(f"objects at {url} cannot be read from here: {error}") from error
 
 
 def say(what: str, which: Iterable[object]) -> list[str]:
