@@ -39,6 +39,7 @@ class Engine:
     name = "engine"
     kinds = frozenset({"fitting", "photography", "travel", "song"})
     look_up = False
+    calls_back = False
 
     def __init__(self, *script: Any, repeatable: bool = True, batches: bool = False, look_up: bool = False, checks: tuple[Any, ...] = ()) -> None:
         self.repeatable, self.batches, self.look_up = repeatable, batches, look_up

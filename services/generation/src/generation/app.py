@@ -4,7 +4,11 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+
+import aiohttp
 
 from common.auth import open_authenticator
 from common.bus import Bus
@@ -15,7 +19,7 @@ from common.events import ConfigChanged
 from common.metrics import Metrics
 from common.objects import ObjectStore, UrlSigner, open_objects
 from common.service import Loop, Service, every, opened_database
-from generation import lanes
+from generation import lanes, queries
 from generation.api import ROUTES
 from generation.clients import Billing, Identity, Works
 from generation.config import CONFIG_KEYS
@@ -26,6 +30,7 @@ from generation.progress import Progress
 from generation.providers.instant import InstantProvider
 from generation.providers.local import LocalProvider
 from generation.providers.local.pool import Pool
+from generation.providers.n8n import N8nProvider
 from generation.queries import KeptQueue, KeptScenes
 from generation.results import Checker
 from generation.settings import GenerationSettings
@@ -61,10 +66,11 @@ async def _opened(settings: GenerationSettings, bus: Bus) -> AsyncIterator[Servi
         ServiceClient("identity", settings, "generation") as identity,
         _opened_objects(settings) as objects,
         _opened_pool(settings) as pool,
+        aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session,
     ):
         progress = Progress(bus, every_seconds=settings.progress_seconds)
         finish, arrive = lanes.finish_lane(db), lanes.arrival_lane(db)
-        crew = _crew(settings, db, objects, pool, progress, finish, arrive) if settings.worker else Crew(progress)
+        crew = _crew(settings, db, objects, pool, session, progress, finish, arrive) if settings.worker else Crew(progress)
         creator = lanes.Creator(db, Billing(billing, call_seconds=settings.holds_call_seconds), crew, settings)
         create, view = lanes.create_lane(creator, flushers=settings.create_flushers), lanes.view_lane(db)
         find_work = lanes.work_lane(Works(works, call_seconds=settings.works_call_seconds))
@@ -77,7 +83,7 @@ async def _opened(settings: GenerationSettings, bus: Bus) -> AsyncIterator[Servi
             revocations=authenticator.revocations,
         )  # fmt: skip
         upkeep = Upkeep(db, crew, settings)
-        warming = [_warm(pool)] if settings.worker and settings.provider == "local" else []
+        warming = [_warm(pool)] if settings.worker and settings.provider != "instant" else []
         yield Service(
             name="generation", settings=settings, deps=deps, bus=bus, metrics=Metrics("generation"), authenticator=authenticator, db=db, relay=relay,
             routes=ROUTES, subscriptions=subscriptions, lanes=[create, view, find_work, finish, arrive],
@@ -86,7 +92,14 @@ async def _opened(settings: GenerationSettings, bus: Bus) -> AsyncIterator[Servi
 
 
 def _crew(
-    settings: GenerationSettings, db: Database, objects: ObjectStore, pool: Pool, progress: Progress, finish: lanes.FinishLane, arrive: lanes.ArrivalLane
+    settings: GenerationSettings,
+    db: Database,
+    objects: ObjectStore,
+    pool: Pool,
+    session: aiohttp.ClientSession,
+    progress: Progress,
+    finish: lanes.FinishLane,
+    arrive: lanes.ArrivalLane,
 ) -> Crew:
     if settings.provider == "instant":
         instant = InstantProvider(allowed=True)
@@ -100,9 +113,20 @@ def _crew(
         settings=settings, db=db, objects=objects, provider=local, vision=local, checker=Checker(pool), progress=progress, finish=finish, arrive=arrive,
         repeatable=REPEATABLE,
     )  # fmt: skip
+    pictures, slots = studio, settings.picture_slots or _cores()
+    if settings.provider == "n8n":
+        pictures, slots = replace(studio, provider=_n8n(settings, db, pool, session)), settings.n8n_slots
     return Crew(
-        progress, pictures=SingleWorker(studio, songs=False, slots=settings.picture_slots or _cores()),
+        progress, pictures=SingleWorker(pictures, songs=False, slots=slots),
         songs=SingleWorker(studio, songs=True, slots=settings.song_slots or _cores()),
+    )  # fmt: skip
+
+
+def _n8n(settings: GenerationSettings, db: Database, pool: Pool, session: aiohttp.ClientSession) -> N8nProvider:
+    return N8nProvider(
+        session, partial(queries.read_callback, db), pool, UrlSigner.of_settings(settings.shared), url=settings.n8n_url,
+        secret=settings.n8n_secret.get_secret_value(), callback_base=settings.callback_url or settings.shared.public_url,
+        wait_seconds=settings.n8n_wait_seconds, now=db.clock.now,
     )  # fmt: skip
 
 

@@ -9,13 +9,15 @@ from uuid import UUID
 from asyncpg import Connection
 
 from common.db import Tx
-from common.errors import SceneNotFound, ServiceError, TaskNotFound
+from common.errors import SceneNotFound, ServiceError, TaskNotFound, Unauthorized
 from common.events import Item, SceneChanged, TaskCancelled, TaskCompleted, TaskCreated, TaskFailed
 from generation import domain
 from generation.domain import (
     Arrival,
     Attempt,
     AttemptEnd,
+    Callback,
+    CallbackState,
     Cancel,
     Claim,
     EndRow,
@@ -28,7 +30,7 @@ from generation.domain import (
     Stale,
     Task,
 )
-from generation.store import attempts, items, scenes, tallies, tasks
+from generation.store import attempts, callbacks, items, scenes, tallies, tasks
 
 
 async def create_tasks(tx: Tx, asks: Sequence[Placed], *, seats: Seats | None = None) -> tuple[list[Task | None], list[Claim]]:
@@ -210,9 +212,43 @@ async def save_arrivals(tx: Tx, asks: Sequence[Arrival]) -> list[bool]:
     if rows:
         await items.save_items(tx.conn, list(rows.values()))
     ends = [(ask.task_id, ask.attempt if keeps else _too_late(ask.attempt)) for ask, keeps in zip(asks, kept, strict=True) if ask.attempt is not None]
+    # Who was fenced off by a call back may not end the attempt that it answers.
+    answered = {
+        ask.task_id
+        for ask, keeps in zip(asks, kept, strict=True)
+        if not keeps and ask.attempt is not None and ask.attempt.state == "failed" and await callbacks.has_taken(tx.conn, ask.task_id, ask.attempt.attempt_no)
+    }
+    ends = [(task_id, end) for task_id, end in ends if task_id not in answered or end.state != "failed"]
     if ends:
         await attempts.save_attempts(tx.conn, ends, now=tx.now)
     return kept
+
+
+async def take_callbacks(tx: Tx, asks: Sequence[Callback]) -> list[CallbackState | Unauthorized]:
+    """Keep what providers called back with. The first call for an awaited attempt gives its task back to whoever claims it next, who applies it.
+
+    The claim before is fenced off with that, wherever it was: it may still be submitting. Safe twice: the same bytes are kept once.
+    """
+    locked = await tasks.lock_tasks(tx.conn, {ask.task_id for ask in asks})
+    outcomes: list[CallbackState | Unauthorized] = []
+    for ask in asks:
+        task, attempt = locked.get(ask.task_id), await callbacks.find_attempt(tx.conn, ask.task_id, ask.token_hash)
+        if task is None or attempt is None:
+            outcomes.append(Unauthorized("no such attempt"))
+            continue
+        attempt_no, is_open = attempt
+        state = domain.callback_state(task, is_open=is_open, has_taken=await callbacks.has_taken(tx.conn, ask.task_id, attempt_no), now=tx.now)
+        is_new = await callbacks.insert_callback(tx.conn, ask, attempt_no=attempt_no, state=state, now=tx.now)
+        if is_new and state == "taken":
+            await tasks.give_back(tx.conn, ask.task_id, task.claim_no, tx.now)
+            locked[ask.task_id] = replace(task, claim_no=task.claim_no + 1, due_at=tx.now)
+        outcomes.append(state)
+    return outcomes
+
+
+async def forget_callbacks(tx: Tx, *, before: datetime, limit: int) -> int:
+    """Drop the bodies of old calls back. Safe twice."""
+    return await callbacks.forget_bodies(tx.conn, before=before, limit=limit)
 
 
 def _too_late(end: AttemptEnd) -> AttemptEnd:

@@ -11,7 +11,7 @@ from common.db import Database
 from common.events import Item
 from common.events.tasks import Kind
 from generation.domain import Attempt, Failure, QueueNumbers, Scene, Task
-from generation.store import attempts, items, scenes, tallies, tasks
+from generation.store import attempts, callbacks, items, scenes, tallies, tasks
 
 T = TypeVar("T")
 
@@ -120,3 +120,9 @@ async def read_past(db: Database, task_id: UUID) -> Past:
             await items.list_failures(conn, task_id),
             (await attempts.list_attempts(conn, [task_id]))[task_id],
         )
+
+
+async def read_callback(db: Database, task_id: UUID, attempt_no: int) -> tuple[str, bytes] | None:
+    """(what it says, body) of the call that answers an attempt."""
+    async with db.read() as conn:
+        return await callbacks.read_taken(conn, task_id, attempt_no)

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr, model_validator
 
 from common.events.tasks import Kind
 from common.settings import PORTS, ServiceSettings, service_config
@@ -17,14 +17,31 @@ class GenerationSettings(ServiceSettings):
 
     port: int = Field(default=PORTS["generation"], ge=0, le=65535)
 
-    provider: Literal["local", "instant"] = "local"
-    """Who makes things. `instant` makes tiny fixed results for benches and has to be asked for by name."""
+    provider: Literal["local", "instant", "n8n"] = "local"
+    """Who makes things. `instant` makes tiny fixed results for benches and has to be asked for by name.
+
+    `n8n` has workflows make the pictures; songs stay local."""
     worker: bool = True
     """Whether `serve` also works, or only takes asks."""
     picture_slots: int = Field(default=0, ge=0)
     """Pictures made at once; 0 is one per core."""
     song_slots: int = Field(default=0, ge=0)
     """Songs made at once; 0 is one per core."""
+    n8n_url: str = ""
+    """The address before a webhook's name, such as https://n8n.example.com/webhook."""
+    n8n_secret: SecretStr = SecretStr("")
+    """Sent to the webhook, and taken from workflows that call back, in the header X-Internal-Secret."""
+    n8n_wait_seconds: float = Field(default=30, gt=0)
+    n8n_slots: int = Field(default=16, ge=1)
+    """Webhooks called at once; a task that waits for its workflow holds no slot."""
+    callback_secret: SecretStr = SecretStr("")
+    """What signed calls back are signed with."""
+    callback_url: str = ""
+    """Where workflows reach us; our public address when empty."""
+    callback_window_seconds: float = Field(default=300, gt=0)
+    """How far a signed call's clock may be from ours."""
+    callback_kept_days: float = Field(default=7, gt=0)
+    """How long the bytes of a call back are kept."""
     instant_batch_max: int = Field(default=256, ge=1, le=2048)
 
     create_flushers: int = Field(default=1, ge=1, le=8)
@@ -68,6 +85,15 @@ class GenerationSettings(ServiceSettings):
     queue_stats_kept_seconds: float = Field(default=1, ge=0)
     photo_bytes_max: int = Field(default=10 * 1024 * 1024, ge=1)
     """Of one picture in a data URL, decoded."""
+
+    @model_validator(mode="after")
+    def _is_reachable(self) -> "GenerationSettings":
+        if self.provider == "n8n":
+            if not self.n8n_url.startswith(("http://", "https://")):
+                raise ValueError("provider n8n needs n8n_url, the address before a webhook's name")
+            if not (self.n8n_secret.get_secret_value() or self.callback_secret.get_secret_value()):
+                raise ValueError("provider n8n needs n8n_secret or callback_secret, else nobody could call back")
+        return self
 
     @property
     def lease(self) -> timedelta:

@@ -1,5 +1,7 @@
 """The loops that repair: tasks whose time is up are ended, tallies are kept few. Expired leases need no loop: claiming finds them."""
 
+from datetime import timedelta
+
 from common.db import Database
 from common.log import get_logger
 from generation import commands
@@ -20,12 +22,13 @@ class Upkeep:
         self._settings = settings
 
     async def sweep(self) -> None:
-        """End overdue tasks, then fold tallies."""
+        """End overdue tasks, fold tallies, forget the bytes of old calls back."""
         limit = self._settings.upkeep_batch_max
         while await self._end_overdue(limit) >= limit:
             pass
         async with self._db.transaction() as tx:
             await commands.fold_tallies(tx, rows_min=TALLIES_MIN)
+            await commands.forget_callbacks(tx, before=tx.now - timedelta(days=self._settings.callback_kept_days), limit=limit)
 
     async def _end_overdue(self, limit: int) -> int:
         async with self._db.transaction() as tx:

@@ -3,6 +3,8 @@
 from generation.domain.asks import (
     Arrival,
     AttemptEnd,
+    Callback,
+    CallbackState,
     Cancel,
     Claim,
     Create,
@@ -35,6 +37,7 @@ from generation.domain.task import (
     Task,
     attempts_at,
     back_off,
+    callback_state,
     cancel,
     claim,
     expire,
@@ -50,8 +53,9 @@ from generation.domain.task import (
 )
 
 __all__ = [
-    "ENDED", "ITEMS_MAX", "STATES", "Arrival", "Attempt", "AttemptEnd", "AttemptState", "Brief", "Cancel", "Claim", "Create", "Created",
+    "ENDED", "ITEMS_MAX", "STATES", "Arrival", "Attempt", "AttemptEnd", "AttemptState", "Brief", "Callback", "CallbackState", "Cancel", "Claim", "Create",
+    "Created",
     "EndRow", "Failure", "Finish", "Finished", "ItemRow", "Known", "Limits", "Outcome", "OwnedWork", "Placed", "QueueNumbers", "Scene",
-    "Seats", "Stale", "Standing", "State", "Task", "View", "attempts_at", "back_off", "cancel", "claim", "expire", "finish", "give_back",
+    "Seats", "Stale", "Standing", "State", "Task", "View", "attempts_at", "back_off", "callback_state", "cancel", "claim", "expire", "finish", "give_back",
     "holds_claim", "is_claimable", "is_same_end", "lease_end", "new_task", "renew", "verdict",
 ]  # fmt: skip

@@ -112,6 +112,20 @@ class Arrival:
     attempt: AttemptEnd | None
 
 
+CallbackState = Literal["taken", "repeated", "late"]
+
+
+@dataclass(frozen=True, slots=True)
+class Callback:
+    """What somebody who knows the secret calls back with; the token says for which attempt."""
+
+    task_id: UUID
+    token_hash: bytes
+    says: Literal["complete", "failed"]
+    body_sha256: bytes
+    body: bytes = field(repr=False)
+
+
 @dataclass(slots=True)
 class Finish:
     """A worker's end of its claim. `unsaved` are items that arrive with it, `items` all that the task delivered."""

@@ -129,6 +129,8 @@ class Attempt:
     provider_id: str | None = None
     created_at: datetime
     ended_at: datetime | None = None
+    token_hash: bytes | None = None
+    """Of the token that its provider calls back with; only written, never listed."""
 
     @property
     def is_open(self) -> bool:
@@ -242,6 +244,13 @@ def expire(task: Task, delivered: int, attempts: Sequence[Attempt], now: datetim
         return _end(task, "completed", delivered, Outcome(engine=attempts[-1].provider if attempts else ""), now)
     reason: FailureReason = "provider_unknown" if any(attempt.state == "unknown" for attempt in attempts) else "timeout"
     return _end(task, "failed", 0, Outcome(reason=reason, message=_SENTENCES[reason]), now)
+
+
+def callback_state(task: Task, *, is_open: bool, has_taken: bool, now: datetime) -> Literal["taken", "repeated", "late"]:
+    """What a call back for one of the task's attempts is: only the first for an attempt that somebody still waits for counts."""
+    if has_taken:
+        return "repeated"
+    return "taken" if is_open and task.state == "running" and not task.is_overdue(now) else "late"
 
 
 def _end(task: Task, state: State, delivered: int, outcome: Outcome, now: datetime) -> Task:

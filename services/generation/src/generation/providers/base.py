@@ -33,6 +33,14 @@ class Attempt:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     provider_id: str | None = None
     """The provider's own name for the job, once known."""
+    attempt_no: int = 1
+    user_id: UUID | None = None
+    photo_keys: tuple[str, ...] = ()
+    """Where the input pictures are, for providers that fetch them by themselves."""
+    custom_description: str = ""
+    destination: Mapping[str, str] | None = None
+    token: str = ""
+    """Proves that a call back belongs to this attempt; only known while it is submitted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +84,8 @@ class Finished:
     title: str = ""
     tags: tuple[str, ...] = ()
     lyrics: str = ""
+    is_final: bool = False
+    """However often it is asked for, the answer stays this one: what is missing is missing for good."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +100,8 @@ class Failed:
     """The provider says it will not deliver."""
 
     message: str
+    is_final: bool = False
+    """Trying again is pointless."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,13 +123,15 @@ class Lost(Exception):
 
 class Provider(Protocol):
     """An outside engine. `repeatable`: running it again costs nothing; `look_up`: jobs can be asked for by our attempt id;
-    `batches`: one attempt makes all items of a task (else one attempt per item)."""
+    `batches`: one attempt makes all items of a task (else one attempt per item); `calls_back`: it is not asked how a job stands, a call back
+    wakes the task, and `check` reads that call."""
 
     name: str
     kinds: frozenset[Kind]
     repeatable: bool
     look_up: bool
     batches: bool
+    calls_back: bool
 
     async def submit(self, attempt: Attempt, report: ReportStep) -> Submitted | Finished:
         """Start (or do) the job. Raises NotSent, Refused or Lost."""

@@ -36,6 +36,7 @@ class InstantProvider:
     repeatable = True
     look_up = False
     batches = True
+    calls_back = False
 
     def __init__(self, *, allowed: bool) -> None:
         if not allowed:

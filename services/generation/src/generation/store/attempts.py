@@ -15,10 +15,12 @@ async def insert_attempt(conn: Connection, task_id: UUID, attempt: Attempt) -> N
     """Journal an intention. The caller holds the lock of its task."""
     await conn.execute(
         """
-        INSERT INTO attempt (task_id, attempt_no, item_index, claim_no, created_at, state, provider) VALUES ($1, $2, $3, $4, $5, $6, $7)
+        INSERT INTO attempt (task_id, attempt_no, item_index, claim_no, created_at, state, provider, token_hash)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
         ON CONFLICT (task_id, attempt_no) DO NOTHING
         """,
         task_id, attempt.attempt_no, attempt.item_index, attempt.claim_no, attempt.created_at, attempt.state, attempt.provider,
+        attempt.token_hash,
     )  # fmt: skip
 
 

@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import hashlib
 import random
+import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -48,6 +50,7 @@ class Making:
         self._said = Outcome(engine=studio.provider.name)
         self._steps: dict[int, float] = {}
         self._calls: dict[int, base.Attempt] = {}
+        self._tokens: dict[int, str] = {}
         self._is_stale = False
 
     async def see_through(self) -> None:
@@ -99,6 +102,9 @@ class Making:
     async def _prepare(self) -> base.Attempt:
         """The call to the provider, with the photos fetched; a song without words gets them from its photo first."""
         claim = self._claim
+        if self._provider.calls_back:
+            # It fetches the photos by itself; and what it made of them counts whether or not they are still there.
+            return provider_attempt(claim, 1, ())
         try:
             photos = [await self._studio.objects.read(key) for key in claim.brief.photos]
         except FileNotFound:
@@ -159,7 +165,8 @@ class Making:
             return
         if isinstance(answer, Submitted):
             attempt = replace(attempt, state="submitted", provider_id=answer.provider_id or attempt.provider_id)
-            answer = await self._wait_for(call, attempt, indexes)
+            waits = self._hear_back if self._provider.calls_back and attempt.provider == self._provider.name else self._wait_for
+            answer = await waits(call, attempt, indexes)
         if answer is not None:
             await self._take(attempt, indexes, answer)
 
@@ -172,9 +179,12 @@ class Making:
             if may_at > now:
                 self._due.append(may_at)
                 return None
+        attempt_no = len(self._journal) + 1
+        token = self._tokens[attempt_no] = secrets.token_urlsafe(32) if self._provider.calls_back else ""
         attempt = Attempt(
-            attempt_no=len(self._journal) + 1, item_index=place, claim_no=self._claim.claim_no, state="submitting", provider=self._provider.name, created_at=now
-        )
+            attempt_no=attempt_no, item_index=place, claim_no=self._claim.claim_no, state="submitting", provider=self._provider.name, created_at=now,
+            token_hash=hashlib.sha256(token.encode()).digest() if token else None,
+        )  # fmt: skip
         self._journal.append(attempt)
 
         async def journal() -> bool:
@@ -197,7 +207,7 @@ class Making:
             await self._give_up(attempt, indexes, Failure("refused", str(refusal)))
         except Lost as fault:
             await self._lose(attempt, str(fault))
-            return Submitted("") if self._provider.look_up else None
+            return Submitted("") if self._provider.look_up or self._provider.calls_back else None
         except Exception as fault:
             log.error("provider.faulted", provider=self._provider.name, task_id=str(self._claim.task_id), exc_info=fault)
             if self._provider.repeatable:
@@ -212,7 +222,10 @@ class Making:
 
     def _call(self, call: base.Attempt, attempt: Attempt, indexes: tuple[int, ...]) -> base.Attempt:
         named = provider_attempt(self._claim, attempt.attempt_no, indexes, provider_id=attempt.provider_id)
-        self._calls[attempt.attempt_no] = found = replace(call, attempt_id=named.attempt_id, items=indexes, provider_id=named.provider_id)
+        self._calls[attempt.attempt_no] = found = replace(
+            call, attempt_id=named.attempt_id, attempt_no=attempt.attempt_no, items=indexes, provider_id=named.provider_id,
+            token=self._tokens.get(attempt.attempt_no, ""),
+        )  # fmt: skip
         return found
 
     async def _wait_for(self, call: base.Attempt, attempt: Attempt, indexes: tuple[int, ...]) -> Finished | None:
@@ -242,12 +255,34 @@ class Making:
         self._due.append(self._studio.now())
         return None
 
+    async def _hear_back(self, call: base.Attempt, attempt: Attempt, indexes: tuple[int, ...]) -> Finished | None:
+        """What the provider called back with. Until it does, nobody holds the task: the call itself makes it due, and the deadline ends it."""
+        call = self._call(call, attempt, indexes)
+        try:
+            answer = await patiently(lambda: self._provider.check(call))
+        except NotSent as fault:
+            log.warning("callback.waits", task_id=str(self._claim.task_id), cause=str(fault)[:200])
+            self._come_back_soon()
+            return None
+        if isinstance(answer, Finished):
+            return answer
+        if isinstance(answer, Failed):
+            failure = Failure("provider_error", answer.message)
+            await (self._give_up if answer.is_final else self._retry)(attempt, indexes, failure)
+            return None
+        self._due.append(self._claim.deadline_at)
+        return None
+
+    def _come_back_soon(self) -> None:
+        self._due.append(self._studio.now() + back_off(1, timedelta(seconds=self._studio.settings.back_off_seconds), random.random()))
+
     async def _take(self, attempt: Attempt, indexes: tuple[int, ...], answer: Finished) -> None:
         """Keep what came; what did not come is tried again while attempts are left."""
         self._calls.pop(attempt.attempt_no, None)
         self._said = _merge(self._said, answer)
         missing = {index: Failure("provider_error", answer.failures.get(index, "")) for index in indexes}
         rows: list[ItemRow] = []
+        is_unfinished = False
         for result in answer.results:
             if result.index not in missing:
                 continue
@@ -258,13 +293,21 @@ class Making:
             except (NotSent, OSError) as fault:
                 log.error("result.not_kept", task_id=str(self._claim.task_id), index=result.index, cause=repr(fault))
                 missing[result.index] = Failure("internal")
+                is_unfinished |= answer.is_final
             else:
                 del missing[result.index]
                 rows.append(ItemRow(self._claim.task_id, result.index, item))
         for row in rows:
             if row.item is not None:
                 self._items[row.index] = row.item
-        rows += [ItemRow(self._claim.task_id, index, None, failure) for index, failure in self._for_good(missing).items()]
+        if is_unfinished:
+            # What was made is still there to be taken: only keeping it failed.
+            self._come_back_soon()
+            await self._arrive(rows, None)
+            return
+        if answer.is_final:
+            self._failures |= missing
+        rows += [ItemRow(self._claim.task_id, index, None, failure) for index, failure in (missing if answer.is_final else self._for_good(missing)).items()]
         note = "; ".join(sorted({failure.message for failure in missing.values() if failure.message}))[:500] or None
         await self._arrive(rows, AttemptEnd(attempt.attempt_no, "succeeded" if len(missing) < len(indexes) else "failed", note=note))
         self._tell_step("kept")
@@ -304,7 +347,7 @@ class Making:
     async def _save(self, attempt: Attempt, state: AttemptState, *, provider_id: str | None = None, note: str | None = None) -> None:
         await self._arrive([], AttemptEnd(attempt.attempt_no, state, provider_id, note))
 
-    async def _arrive(self, rows: Sequence[ItemRow], end: AttemptEnd) -> None:
+    async def _arrive(self, rows: Sequence[ItemRow], end: AttemptEnd | None) -> None:
         claim = self._claim
         if not await patiently(lambda: self._studio.arrive(Arrival(claim.task_id, claim.claim_no, rows, end))):
             self._is_stale = True

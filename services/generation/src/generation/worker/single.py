@@ -32,7 +32,7 @@ class SingleWorker:
         self._bell = Bell()
         self._claims: dict[UUID, Claim] = {}
         self._running: dict[UUID, asyncio.Task[None]] = {}
-        self._dropped: set[UUID] = set()
+        self._dropped: set[asyncio.Task[None]] = set()
         self._is_draining = False
 
     def wake(self) -> None:
@@ -43,8 +43,8 @@ class SingleWorker:
         """Stop making these tasks: they have ended, or another claim has them."""
         for task_id in task_ids:
             running = self._running.get(task_id)
-            if running is not None and task_id not in self._dropped:
-                self._dropped.add(task_id)
+            if running is not None and running not in self._dropped:
+                self._dropped.add(running)
                 running.cancel()
 
     async def run(self, draining: asyncio.Event) -> None:
@@ -73,6 +73,7 @@ class SingleWorker:
                 raise
             log.warning("claim.waits", cause=str(error)[:200])
             return False
+        self.drop([claim.task_id for claim in claims])  # an older claim of ours on the same task is fenced off
         for claim in claims:
             self._claims[claim.task_id] = claim
             self._running[claim.task_id] = group.create_task(self._see_through(claim), name=f"task {claim.task_id}")
@@ -84,7 +85,7 @@ class SingleWorker:
         try:
             await making.see_through()
         except asyncio.CancelledError:
-            if claim.task_id not in self._dropped:
+            if asyncio.current_task() not in self._dropped:
                 raise
             log.info("task.dropped", task_id=str(claim.task_id))
             await making.call_off()
@@ -92,8 +93,9 @@ class SingleWorker:
             log.error("task.faulted", task_id=str(claim.task_id), exc_info=fault)
             await self._give_back([claim], after_seconds=self._studio.settings.back_off_seconds * (1 + random.random()))
         finally:
-            del self._running[claim.task_id], self._claims[claim.task_id]
-            self._dropped.discard(claim.task_id)
+            if self._claims.get(claim.task_id) is claim:
+                del self._running[claim.task_id], self._claims[claim.task_id]
+            self._dropped -= {running for running in self._dropped if running is asyncio.current_task()}
             self._studio.progress.forget(claim)
             self._bell.ring()
 

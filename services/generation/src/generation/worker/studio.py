@@ -110,4 +110,5 @@ def provider_attempt(claim: Claim, attempt_no: int, indexes: tuple[int, ...], *,
         attempt_id=claim.task_id if attempt_no == 1 else derived_id("attempt", claim.task_id, attempt_no),
         task_id=claim.task_id, kind=claim.kind, items=indexes, photos=(), scene=claim.scene_id, seed=claim.seed, prompt=brief.prompt, title=brief.title,
         tags=brief.tags, negative_tags=brief.negative_tags, instrumental=brief.instrumental, parameters=brief.parameters, provider_id=provider_id,
+        attempt_no=attempt_no, user_id=claim.user_id, photo_keys=brief.photos, custom_description=brief.custom_description, destination=brief.destination,
     )  # fmt: skip

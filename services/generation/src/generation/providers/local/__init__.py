@@ -35,6 +35,7 @@ class LocalProvider:
     repeatable = True
     look_up = False
     batches = False
+    calls_back = False
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool

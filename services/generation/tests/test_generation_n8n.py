@@ -1,0 +1,515 @@
+"""Pictures made by workflows that call back: in time, early, twice, late, forged, or never."""
+
+import asyncio
+import base64
+import hashlib
+import io
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+import aiohttp
+import orjson
+import pytest
+from aiohttp import web
+from PIL import Image
+
+from common.clock import FakeClock
+from common.db import Database
+from common.ids import new_id
+from common.objects import UrlSigner
+from common.testing.doors import Door, Passes, open_door
+from generation import commands, queries
+from generation.api import callback
+from generation.domain import Brief, Cancel, Task
+from generation.providers.base import Attempt, Lost, NotSent, Refused
+from generation.providers.n8n import N8nProvider
+from generation.settings import GenerationSettings
+from generation.worker import SingleWorker
+
+SECRET = "a-header-secret-of-this-test-only"
+SIGNING = "a-signing-secret-of-this-test-only"
+
+ReadTask = Callable[[UUID], Awaitable[Task]]
+Said = Callable[[], Awaitable[list[tuple[str, dict[str, Any]]]]]
+
+
+def a_picture(shade: int = 0, kind: str = "PNG") -> str:
+    written = io.BytesIO()
+    Image.new("RGB", (9, 7), (shade, 90, 30)).save(written, kind)
+    return f"data:image/{kind.lower()};base64," + base64.b64encode(written.getvalue()).decode()
+
+
+def completion(asked: dict[str, Any], *, count: int | None = None) -> dict[str, Any]:
+    """What a workflow that went well sends."""
+    images = [{"url": a_picture(place), "format": "png", "batch_index": place} for place in range(asked["batch_count"] if count is None else count)]
+    return {"task_id": asked["task_id"], "attempt_token": asked["attempt_token"], "images": images, "ai_description": "a fine day"}
+
+
+@dataclass
+class Webhook:
+    """Where n8n would listen."""
+
+    url: str = ""
+    asked: list[dict[str, Any]] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
+    secrets: list[str] = field(default_factory=list)
+    status: list[int] = field(default_factory=list)
+    before_answer: Callable[[dict[str, Any]], Awaitable[None]] | None = None
+
+    async def take(self, http: web.Request) -> web.Response:
+        asked = orjson.loads(await http.read())
+        self.asked.append(asked)
+        self.paths.append(http.path)
+        self.secrets.append(http.headers.get("X-Internal-Secret", ""))
+        if self.before_answer is not None:
+            await self.before_answer(asked)
+        return web.json_response({"message": "Workflow was started"}, status=self.status.pop(0) if self.status else 200)
+
+    async def next(self, number: int = 1) -> dict[str, Any]:
+        """The n-th request, once it is there."""
+        async with asyncio.timeout(20):
+            while len(self.asked) < number:
+                await asyncio.sleep(0.01)
+        return self.asked[number - 1]
+
+
+@dataclass
+class Studio:
+    """Worker, webhook and door together."""
+
+    webhook: Webhook
+    door: Door
+    worker: SingleWorker
+    deps: Any
+
+    async def say(self, path: str, body: dict[str, Any] | bytes, headers: dict[str, str] | None = None) -> tuple[int, Any]:
+        """A call back; with the header secret unless told otherwise."""
+        raw = body if isinstance(body, bytes) else orjson.dumps(body)
+        given = {"X-Internal-Secret": SECRET} if headers is None else headers
+        async with self.door.http.post(f"{self.door.url}/api/callback/{path}", data=raw, headers={"Content-Type": "application/json", **given}) as answer:
+            return answer.status, await answer.json()
+
+    async def complete(self, asked: dict[str, Any], **more: Any) -> tuple[int, Any]:
+        return await self.say("task-complete", completion(asked, **more))
+
+
+@dataclass
+class _Deps:
+    settings: GenerationSettings
+    db: Database
+    workers: Any
+
+
+class _Workers:
+    worker: SingleWorker
+
+    def wake(self, *, songs: bool) -> None:
+        self.worker.wake()
+
+
+@pytest.fixture
+def n8n_settings(settings: GenerationSettings) -> GenerationSettings:
+    return settings.model_copy(update={
+        "n8n_secret": type(settings.n8n_secret)(SECRET), "callback_secret": type(settings.callback_secret)(SIGNING), "back_off_seconds": 0.01,
+    })  # fmt: skip
+
+
+@pytest.fixture
+async def webhook() -> AsyncIterator[Webhook]:
+    found = Webhook()
+    application = web.Application()
+    application.router.add_post("/webhook/{name}", found.take)
+    runner = web.AppRunner(application, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    found.url = f"http://127.0.0.1:{runner.addresses[0][1]}/webhook"
+    yield found
+    await runner.cleanup()
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession() as made:
+        yield made
+
+
+@pytest.fixture
+def engine(session: aiohttp.ClientSession, db: Database, pool: Any, webhook: Webhook, n8n_settings: GenerationSettings) -> N8nProvider:
+    return N8nProvider(
+        session, partial(queries.read_callback, db), pool, UrlSigner.of_settings(n8n_settings.shared), url=webhook.url, secret=SECRET,
+        callback_base="https://darkroom.example", wait_seconds=5, now=db.clock.now,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def open_studio(workshop: Any, engine: N8nProvider, webhook: Webhook, n8n_settings: GenerationSettings, db: Database, passes: Passes) -> Any:
+    @asynccontextmanager
+    async def opened(*, slots: int = 1) -> AsyncIterator[Studio]:
+        workers, draining = _Workers(), asyncio.Event()
+        deps = _Deps(n8n_settings, db, workers)
+        async with workshop(engine, settings=n8n_settings) as shop, open_door(callback.ROUTES, deps, name="generation", passes=passes) as door:
+            workers.worker = SingleWorker(shop.studio, songs=False, slots=slots)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(workers.worker.run(draining))
+                try:
+                    yield Studio(webhook, door, workers.worker, deps)
+                finally:
+                    draining.set()
+
+    return opened
+
+
+async def until(read_task: ReadTask, task_id: UUID, *states: str) -> Task:
+    async with asyncio.timeout(20):
+        while (task := await read_task(task_id)).state not in states:
+            await asyncio.sleep(0.01)
+    return task
+
+
+async def journal(db: Database, task_id: UUID) -> list[str]:
+    return [row[0] for row in await db.fetch("SELECT state FROM attempt WHERE task_id = $1 ORDER BY attempt_no", task_id)]
+
+
+async def kept(db: Database, task_id: UUID) -> list[tuple[str, str]]:
+    rows = await db.fetch("SELECT says, state FROM callback WHERE task_id = $1 ORDER BY callback_id", task_id)
+    return [(row[0], row[1]) for row in rows]
+
+
+async def waits(db: Database, task_id: UUID) -> None:
+    """Until the webhook answered and nobody holds the task any more."""
+    async with asyncio.timeout(20):
+        while not await db.fetchval(
+            "SELECT due_at = deadline_at AND EXISTS (SELECT FROM attempt WHERE attempt.task_id = task.task_id AND state IN ('submitted', 'unknown')) "
+            "FROM task WHERE task_id = $1", task_id
+        ):  # fmt: skip
+            await asyncio.sleep(0.01)
+
+
+def ends(facts: list[tuple[str, dict[str, Any]]]) -> list[tuple[str, int]]:
+    return [(topic, data["delivered"]) for topic, data in facts if topic != "task.created"]
+
+
+async def test_a_workflow_is_told_everything_and_its_pictures_end_the_task(
+    db: Database, ask: Any, write: Any, open_studio: Any, read_task: ReadTask, said: Said, tmp_path: Any
+) -> None:
+    async with open_studio() as studio:
+        user_id = new_id()
+        brief = Brief(
+            photos=(f"uploads/{user_id}/{'ab' * 32}.webp",), parameters={"mood": "calm"}, custom_description="by the sea", destination={"name": "Nice"}
+        )
+        task = await write(ask(user_id=user_id, asked=2, brief=brief))
+        asked = await studio.webhook.next()
+        assert (studio.webhook.paths, studio.webhook.secrets) == (["/webhook/photography-batch"], [SECRET])
+        token, attempt_id = asked.pop("attempt_token"), asked.pop("attempt_id")
+        images = asked.pop("images")
+        assert asked.pop("seed") == task.seed
+        assert asked == {
+            "task_id": str(task.task_id), "user_id": str(user_id), "type": "travel", "parameters": {"mood": "calm"}, "scene_id": "beach-sunset", "prompt": "",
+            "custom_description": "by the sea", "batch_count": 2, "destination": {"name": "Nice"},
+            "callback_url": "https://darkroom.example/api/callback/task-complete",
+            "failed_callback_url": "https://darkroom.example/api/callback/task-failed",
+        }  # fmt: skip
+        assert len(token) >= 32
+        assert UUID(attempt_id)
+        assert len(images) == 1
+        assert "/uploads/" in images[0]
+        await waits(db, task.task_id)
+        assert (await read_task(task.task_id)).state == "running"
+        assert await studio.complete({**asked, "attempt_token": token}) == (200, {"success": True, "message": "taken"})
+        ended = await until(read_task, task.task_id, "completed", "failed")
+    assert (ended.state, ended.delivered) == ("completed", 2)
+    facts = await said()
+    assert ends(facts) == [("task.completed", 2)]
+    assert (facts[-1][1]["engine"], facts[-1][1]["description"]) == ("n8n", "a fine day")
+    for item in facts[-1][1]["items"]:
+        body = (tmp_path / "objects" / item["key"]).read_bytes()
+        assert item["key"] == f"results/{task.task_id}/{item['index']}-{hashlib.sha256(body).hexdigest()}.png"
+        assert b"TC260:AIGC" in body
+    assert await journal(db, task.task_id) == ["succeeded"]
+    assert await db.fetchval("SELECT count(*) FROM attempt WHERE token_hash = $1", hashlib.sha256(token.encode()).digest()) == 1
+
+
+async def test_one_slot_is_enough_for_many_tasks_that_wait(db: Database, ask: Any, write: Any, open_studio: Any, read_task: ReadTask) -> None:
+    async with open_studio(slots=1) as studio:
+        made = [await write(ask()) for _ in range(5)]
+        await studio.webhook.next(5)
+        for asked in studio.webhook.asked[::-1]:
+            assert (await studio.complete(asked))[0] == 200
+        for task in made:
+            assert (await until(read_task, task.task_id, "completed", "failed")).delivered == 1
+    assert len(studio.webhook.asked) == 5
+
+
+async def test_a_failed_workflow_fails_the_task_and_nothing_is_delivered(
+    db: Database, ask: Any, write: Any, open_studio: Any, read_task: ReadTask, said: Said
+) -> None:
+    async with open_studio() as studio:
+        task = await write(ask(asked=3, kind="fitting"))
+        asked = await studio.webhook.next()
+        assert studio.webhook.paths == ["/webhook/fitting-batch"]
+        told = {"task_id": asked["task_id"], "error": "the model said no"}
+        status, _ = await studio.say("task-failed", told, {"X-Internal-Secret": SECRET, "X-Darkroom-Attempt-Token": asked["attempt_token"]})
+        assert status == 200
+        ended = await until(read_task, task.task_id, "completed", "failed")
+    assert ended.outcome is not None
+    assert (ended.state, ended.outcome.reason, ended.outcome.message) == ("failed", "provider_error", "the model said no")
+    assert ends(await said()) == [("task.failed", 0)]
+    assert len(studio.webhook.asked) == 1
+
+
+async def test_a_failure_that_says_so_is_tried_again_and_the_superseded_attempt_counts_no_more(
+    db: Database, clock: FakeClock, ask: Any, write: Any, open_studio: Any, read_task: ReadTask, said: Said
+) -> None:
+    async with open_studio() as studio:
+        task = await write(ask())
+        first = await studio.webhook.next()
+        await studio.say("task-failed", {"task_id": first["task_id"], "attempt_token": first["attempt_token"], "error": "busy", "retryable": True})
+        async with asyncio.timeout(20):
+            while await journal(db, task.task_id) != ["failed"]:
+                await asyncio.sleep(0.01)
+        clock.move(seconds=1)
+        studio.worker.wake()
+        second = await studio.webhook.next(2)
+        assert second["attempt_token"] != first["attempt_token"]
+        assert second["attempt_id"] != first["attempt_id"]
+        assert await studio.complete(first) == (200, {"success": True, "message": "recorded and ignored"})
+        await waits(db, task.task_id)
+        assert (await read_task(task.task_id)).state == "running"
+        await studio.complete(second)
+        await until(read_task, task.task_id, "completed")
+    assert ends(await said()) == [("task.completed", 1)]
+    assert await journal(db, task.task_id) == ["failed", "succeeded"]
+
+
+async def test_a_call_back_before_the_webhook_answers_counts(db: Database, ask: Any, write: Any, open_studio: Any, read_task: ReadTask, said: Said) -> None:
+    async with open_studio() as studio:
+        ended = asyncio.Event()
+
+        async def first_call_back(asked: dict[str, Any]) -> None:
+            assert (await studio.complete(asked))[0] == 200
+            async with asyncio.timeout(10):
+                await ended.wait()
+
+        studio.webhook.before_answer = first_call_back
+        task = await write(ask(asked=2))
+        done = await until(read_task, task.task_id, "completed", "failed")
+        ended.set()
+        assert (done.state, done.delivered) == ("completed", 2)
+    assert ends(await said()) == [("task.completed", 2)]
+    assert len(studio.webhook.asked) == 1
+
+
+@pytest.mark.parametrize("status", [200, 422, 500])
+async def test_what_the_webhook_answers_after_a_call_back_changes_nothing(
+    status: int, db: Database, ask: Any, write: Any, open_studio: Any, read_task: ReadTask, said: Said
+) -> None:
+    async with open_studio(slots=2) as studio:
+
+        async def call_back(asked: dict[str, Any]) -> None:
+            assert (await studio.complete(asked))[0] == 200
+
+        studio.webhook.before_answer, studio.webhook.status = call_back, [status]
+        task = await write(ask(asked=2))
+        assert (await until(read_task, task.task_id, "completed", "failed")).delivered == 2
+    assert ends(await said()) == [("task.completed", 2)]
+    assert len(studio.webhook.asked) == 1
+
+
+async def test_the_same_call_twice_and_another_after_it_are_one_end(
+    db: Database, ask: Any, write: Any, open_studio: Any, read_task: ReadTask, said: Said
+) -> None:
+    async with open_studio() as studio:
+        task = await write(ask())
+        asked = await studio.webhook.next()
+        answers = await asyncio.gather(*(studio.complete(asked) for _ in range(4)))
+        assert {status for status, _ in answers} == {200}
+        assert (await studio.say("task-failed", {"task_id": asked["task_id"], "attempt_token": asked["attempt_token"], "error": "late"}))[0] == 200
+        await until(read_task, task.task_id, "completed")
+        assert (await studio.complete(asked))[0] == 200
+    assert ends(await said()) == [("task.completed", 1)]
+    assert await kept(db, task.task_id) == [("complete", "taken"), ("failed", "repeated")]
+
+
+async def test_a_call_back_after_a_cancel_is_recorded_and_ignored(
+    db: Database, ask: Any, write: Any, open_studio: Any, read_task: ReadTask, said: Said
+) -> None:
+    async with open_studio() as studio:
+        task = await write(ask())
+        asked = await studio.webhook.next()
+        await waits(db, task.task_id)
+        async with db.transaction() as tx:
+            await commands.cancel_tasks(tx, [Cancel(task.task_id, task.user_id)])
+        assert await studio.complete(asked) == (200, {"success": True, "message": "recorded and ignored"})
+    assert (await read_task(task.task_id)).state == "cancelled"
+    assert ends(await said()) == [("task.cancelled", 0)]
+    assert await kept(db, task.task_id) == [("complete", "late")]
+
+
+def signed(body: bytes, *, secret: str = SIGNING, at: float | None = None) -> dict[str, str]:
+    timestamp = str(int(time.time() if at is None else at))
+    return {"X-Darkroom-Timestamp": timestamp, "X-Darkroom-Signature": callback.sign_callback(secret, timestamp, body)}
+
+
+async def test_a_signed_call_counts_and_forged_ones_do_not(
+    db: Database, clock: FakeClock, ask: Any, write: Any, open_studio: Any, read_task: ReadTask, said: Said
+) -> None:
+    async with open_studio() as studio:
+        task, other = await write(ask()), await write(ask())
+        await studio.webhook.next(2)
+        mine, others = sorted(studio.webhook.asked, key=lambda one: one["task_id"] != str(task.task_id))
+        body, now = orjson.dumps(completion(mine)), clock.now().timestamp()
+        forged: list[tuple[bytes, dict[str, str]]] = [
+            (body, {}),
+            (body, {"X-Internal-Secret": "guessed"}),
+            (body, {"X-Internal-Secret": ""}),
+            (body, {"X-Internal-Secret": "\xfc"}),
+            (body, signed(body, secret="another-secret-than-the-right-one", at=now)),
+            (body + b" ", signed(body, at=now)),
+            (body, signed(body, at=now - 400)),
+            (body, signed(body, at=now + 400)),
+            (body, {**signed(body, at=now), "X-Darkroom-Timestamp": str(int(now) + 1)}),
+            (body, {**signed(body, at=now), "X-Darkroom-Timestamp": "NaN"}),
+            (orjson.dumps({**completion(mine), "attempt_token": ""}), {"X-Internal-Secret": SECRET}),
+            (orjson.dumps({**completion(mine), "attempt_token": others["attempt_token"]}), {"X-Internal-Secret": SECRET}),
+            (orjson.dumps({**completion(mine), "task_id": str(new_id())}), {"X-Internal-Secret": SECRET}),
+            (orjson.dumps({**completion(mine), "task_id": "17"}), {"X-Internal-Secret": SECRET}),
+        ]
+        for raw, headers in forged:
+            status, answer = await studio.say("task-complete", raw, headers)
+            assert (status, answer["success"]) == (401, False), headers
+        assert await db.fetchval("SELECT count(*) FROM callback") == 0
+        assert (await read_task(task.task_id)).state == "running"
+        assert (await studio.say("task-complete", body, signed(body, at=now)))[0] == 200
+        await until(read_task, task.task_id, "completed")
+        assert (await read_task(other.task_id)).state == "running"
+    assert ends(await said()) == [("task.completed", 1)]
+
+
+async def test_a_call_without_a_task_or_that_is_no_json_is_bad(open_studio: Any) -> None:
+    async with open_studio() as studio:
+        for path in ("task-complete", "task-failed"):
+            for raw in (b"{}", b'{"task_id": ""}', b"[]", b"nothing", b'{"task_id": 5}'):
+                assert (await studio.say(path, raw))[0] == 400
+        assert (await studio.say("task-complete", orjson.dumps({"task_id": str(new_id()), "images": "none"})))[0] == 400
+
+
+async def test_a_workflow_that_never_calls_back_is_ended_by_the_deadline(
+    db: Database, clock: FakeClock, ask: Any, write: Any, open_studio: Any, read_task: ReadTask, said: Said
+) -> None:
+    async with open_studio() as studio:
+        task = await write(ask())
+        asked = await studio.webhook.next()
+        await waits(db, task.task_id)
+        clock.move(seconds=(task.deadline_at - clock.now()) / timedelta(seconds=1) + 1)
+        assert (await studio.complete(asked))[1]["message"] == "recorded and ignored"
+        async with db.transaction() as tx:
+            await commands.end_overdue_tasks(tx, limit=10)
+    ended = await read_task(task.task_id)
+    assert ended.outcome is not None
+    assert (ended.state, ended.outcome.reason) == ("failed", "timeout")
+    assert ends(await said()) == [("task.failed", 0)]
+    assert len(studio.webhook.asked) == 1
+
+
+async def test_a_lost_answer_is_not_submitted_again_and_its_call_back_still_counts(
+    db: Database, ask: Any, write: Any, open_studio: Any, read_task: ReadTask, said: Said
+) -> None:
+    async with open_studio() as studio:
+        studio.webhook.status = [502]
+        task = await write(ask())
+        asked = await studio.webhook.next()
+        await waits(db, task.task_id)
+        assert await journal(db, task.task_id) == ["unknown"]
+        await studio.complete(asked)
+        await until(read_task, task.task_id, "completed")
+    assert await journal(db, task.task_id) == ["succeeded"]
+    assert len(studio.webhook.asked) == 1
+    assert ends(await said()) == [("task.completed", 1)]
+
+
+async def test_after_a_crash_the_open_attempt_is_adopted_and_nothing_is_submitted_again(
+    db: Database, clock: FakeClock, ask: Any, write: Any, claim: Any, open_studio: Any, read_task: ReadTask, said: Said
+) -> None:
+    task = await write(ask())
+    (first,) = await claim(lease_seconds=1)
+    attempt = commands.Attempt(
+        attempt_no=1, item_index=None, claim_no=first.claim_no, state="submitting", provider="n8n", created_at=clock.now(),
+        token_hash=hashlib.sha256(b"the token of the one that crashed").digest(),
+    )  # fmt: skip
+    async with db.transaction() as tx:
+        assert await commands.open_attempt(tx, first, attempt)
+    clock.move(seconds=2)
+    async with open_studio() as studio:
+        async with asyncio.timeout(20):
+            while not await db.fetchval("SELECT due_at = deadline_at FROM task WHERE task_id = $1", task.task_id):
+                await asyncio.sleep(0.01)
+        assert studio.webhook.asked == []
+        await studio.complete({"task_id": str(task.task_id), "attempt_token": "the token of the one that crashed", "batch_count": 1})
+        assert (await until(read_task, task.task_id, "completed", "failed")).state == "completed"
+        assert studio.webhook.asked == []
+    assert ends(await said()) == [("task.completed", 1)]
+
+
+async def test_what_came_is_delivered_and_what_is_missing_or_unfit_fails_for_good(
+    db: Database, ask: Any, write: Any, open_studio: Any, read_task: ReadTask, said: Said
+) -> None:
+    async with open_studio() as studio:
+        task = await write(ask(asked=6))
+        asked = await studio.webhook.next()
+        images: list[Any] = [
+            {"url": a_picture(1), "batch_index": 0},
+            {"url": "https://elsewhere.example/picture.png", "batch_index": 1},
+            {"url": "data:image/png;base64,AAAA", "batch_index": 2},
+            {"url": a_picture(2, "WEBP"), "batch_index": 4},
+            {"url": a_picture(3), "batch_index": 4},
+            {"url": a_picture(4), "batch_index": 77},
+            {"url": a_picture(5), "batch_index": -1},
+            {"url": a_picture(6, "JPEG"), "batch_index": 5},
+        ]
+        assert (await studio.say("task-complete", {**completion(asked), "images": images}))[0] == 200
+        ended = await until(read_task, task.task_id, "completed", "failed")
+    assert (ended.state, ended.delivered) == ("completed", 3)
+    facts = await said()
+    assert [item["index"] for item in facts[-1][1]["items"]] == [0, 4, 5]
+    why = {row[0]: row[1] for row in await db.fetch("SELECT index, failure FROM item WHERE task_id = $1 AND state = 'failed'", task.task_id)}
+    assert "not fetched" in why[1]
+    assert sorted(why) == [1, 2, 3]
+    assert len(studio.webhook.asked) == 1
+
+
+@pytest.mark.parametrize(("status", "raised"), [(404, NotSent), (429, NotSent), (403, Refused), (400, Refused), (302, Refused), (500, Lost), (504, Lost)])
+async def test_what_the_webhook_answers_says_whether_it_began(status: int, raised: type[Exception], engine: N8nProvider, webhook: Webhook) -> None:
+    webhook.status = [status]
+    with pytest.raises(raised):
+        await engine.submit(Attempt(attempt_id=new_id(), task_id=new_id(), kind="fitting", items=(0,), photos=()), lambda *_: None)
+
+
+async def test_a_webhook_nobody_listens_at_was_not_sent_to(session: aiohttp.ClientSession, db: Database, pool: Any, settings: GenerationSettings) -> None:
+    nowhere = N8nProvider(
+        session, partial(queries.read_callback, db), pool, UrlSigner.of_settings(settings.shared), url="http://127.0.0.1:9", secret="",
+        callback_base="http://127.0.0.1:8080", wait_seconds=2, now=db.clock.now,
+    )  # fmt: skip
+    with pytest.raises(NotSent):
+        await nowhere.submit(Attempt(attempt_id=new_id(), task_id=new_id(), kind="fitting", items=(0,), photos=()), lambda *_: None)
+
+
+async def test_the_bytes_of_old_calls_are_forgotten_and_their_hashes_kept(
+    db: Database, clock: FakeClock, ask: Any, write: Any, open_studio: Any, read_task: ReadTask
+) -> None:
+    async with open_studio() as studio:
+        task = await write(ask())
+        await studio.complete(await studio.webhook.next())
+        await until(read_task, task.task_id, "completed")
+    async with db.transaction() as tx:
+        assert await commands.forget_callbacks(tx, before=tx.now - timedelta(days=1), limit=10) == 0
+    clock.move(seconds=timedelta(days=2) / timedelta(seconds=1))
+    async with db.transaction() as tx:
+        assert await commands.forget_callbacks(tx, before=tx.now - timedelta(days=1), limit=10) == 1
+    assert len(await db.fetchval("SELECT body_sha256 FROM callback WHERE task_id = $1", task.task_id)) == 32
