@@ -89,6 +89,7 @@ class Composed:
 
     async def _change(self, key: str, headers: Mapping[str, str], body: bytes) -> None:
         said = await self._ask_owners("/internal/admin/config", headers)
+        _check_wish(body)
         owner = next((name for name, answer in said.items() if any(row["config_key"] == key for row in _rows(answer))), None)
         if owner is None:
             if None in said.values():
@@ -138,6 +139,16 @@ def _ok(**said: Any) -> OwnAnswer:
 def _rows(answer: _Said | None) -> list[dict[str, Any]]:
     listed = answer.body.get("configs") if answer is not None and isinstance(answer.body, dict) else None
     return [row for row in listed if isinstance(row, dict) and {"config_key", "config_value"} <= row.keys()] if isinstance(listed, list) else []
+
+
+def _check_wish(body: bytes) -> None:
+    """Raises InvalidParameter for what no owner could read; whether the value fits is its owner's question."""
+    try:
+        wish = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise InvalidParameter("the body is not valid JSON") from None
+    if not isinstance(wish, dict) or "config_value" not in wish:
+        raise InvalidParameter.of("config_value", "is required")
 
 
 def _marked(shown: dict[str, Any], said: Mapping[str, _Said | None]) -> dict[str, Any]:
