@@ -1,0 +1,57 @@
+"""docs/dialects.md, made from the table: what clients of both dialects may send and will get."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from lab.dialects.rows import Refusal, Row
+from lab.dialects.shapes import shown
+
+PAGE = Path(__file__).parents[4] / "docs" / "dialects.md"
+TITLES = {"photo": "The photo dialect", "song": "The song dialect"}
+_AUTH = {
+    "none": "nobody needs a token",
+    "optional": "a token is looked at, not needed",
+    "user": "a user's token",
+    "admin": "a token with role admin",
+    "callback": "the caller's signature",
+}
+_HEAD = """# The two dialects
+
+Every path of both public interfaces: who may ask, what is sent, what is answered, and every refusal. Made from the table in `lab/src/lab/dialects/`
+by `python -m lab.dialects`; every row runs against a live suite through the gateway in `tests/test_dialects.py`.
+
+Answers may gain fields; those named here stay. Besides the refusals of a row: a route that wants a token answers 401/10002 without a good one, an admin
+route 403/10003 to everybody else, a body that is not JSON gets 400/10001, an unknown path 404/10008. The photo dialect's refusals are
+`{success: false, message, data?, errors?}`, the song dialect's `{code, message, details, timestamp}`; the number is always in `X-Error-Code` too.
+"""
+
+
+def render(rows: Iterable[Row]) -> str:
+    """The whole page."""
+    rows = list(rows)
+    parts = [_HEAD]
+    for dialect, title in TITLES.items():
+        mine = [row for row in rows if row.dialect == dialect]
+        parts.append(f"## {title}\n\n| | path | for | what |\n|---|---|---|---|\n" + "\n".join(_line(row) for row in mine) + "\n")
+        parts += [_section(row) for row in mine]
+    return "\n".join(parts)
+
+
+def _line(row: Row) -> str:
+    return f"| {row.method} | `{row.path}` | {row.auth} | {row.about} |"
+
+
+def _section(row: Row) -> str:
+    said = [f"### {row.method} {row.path}\n", f"{row.about}. Wants: {_AUTH[row.auth]}.\n"]
+    if row.takes:
+        said.append("| takes | |\n|---|---|\n" + "\n".join(f"| `{name}` | {what} |" for name, what in row.takes.items()) + "\n")
+    if row.shape is not None:
+        said.append(f"{row.status}:\n\n```\n{json.dumps(shown(row.shape), indent=2, ensure_ascii=False)}\n```\n")
+    if row.refusals:
+        said.append("| refused | code | when |\n|---|---|---|\n" + "\n".join(_refusal(each) for each in row.refusals) + "\n")
+    return "\n".join(said)
+
+
+def _refusal(refusal: Refusal) -> str:
+    return f"| {refusal.status} | {refusal.code} | {refusal.why} |"

@@ -1,0 +1,121 @@
+"""The contract of both dialects, row by row, through the gateway of a live suite."""
+
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import pytest
+
+from lab.dialects import TABLE, Ask, Refusal, Row, World, differences
+from lab.dialects.page import PAGE, render
+from lab.dialects.rows import Who
+from lab.rig import rig_running
+
+REQUIREMENTS = {
+    "photo": """
+        POST /api/auth/wechat/login | GET /api/auth/me | POST /api/auth/admin/login | POST /api/auth/refresh | GET /api/works | GET /api/works/:work_id
+        | PUT /api/works/:work_id | DELETE /api/works/:work_id | POST /api/works/batch/delete | POST /api/tasks/create | GET /api/tasks/:task_id
+        | GET /api/tasks/user/list | POST /api/tasks/:task_id/cancel | GET /api/tasks/stats/queue | GET /api/scenes | GET /api/scenes/:scene_id
+        | POST /api/scenes
+        | PUT /api/scenes/:scene_id | DELETE /api/scenes/:scene_id | POST /api/upload/single | POST /api/upload/multiple | POST /api/upload/base64
+        | POST /api/upload/base64/batch | DELETE /api/upload/:fileName | GET /api/credits/balance | GET /api/credits/records | GET /api/credits/stats
+        | GET /api/credits/packages | POST /api/credits/recharge | GET /api/credits/orders | GET /api/admin/stats/overview | GET /api/admin/users
+        | PUT /api/admin/users/:user_id | GET /api/admin/works | GET /api/admin/tasks | GET /api/admin/orders | GET /api/admin/config
+        | PUT /api/admin/config/:config_key | GET /health | POST /api/callback/task-complete | POST /api/callback/task-failed
+    """,
+    "song": """
+        POST /users | POST /login | POST /requestPasswordReset | POST /works | GET /works | GET /works/:id | POST /music/tasks | GET /music/tasks/:taskId
+        | GET /points/history | POST /points/purchase
+    """,
+}
+REFUSAL_OF = {
+    "photo": {"success": False, "message": str},
+    "song": {"code": int, "message": str, "details": object, "timestamp": str},
+}
+every_row = pytest.mark.parametrize("row", TABLE, ids=str)
+
+
+@pytest.fixture(scope="module")
+async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+    folder = tmp_path_factory.mktemp("dialects")
+    async with rig_running(folder) as rig, aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60)) as http:
+        world = World(rig, http)
+        await world.prepare()
+        yield world
+        await world.close()
+
+
+def owner_of(row: Row, ask: Ask) -> Who:
+    if ask.who is not None:
+        return ask.who
+    return "admin" if row.auth == "admin" else "nobody" if row.auth in ("none", "callback") else "alice"
+
+
+def judge(row: Row, refusal: Refusal, status: int, body: Any, headers: dict[str, str]) -> list[str]:
+    """What is wrong with a refusal."""
+    said = [] if status == refusal.status else [f"status {status}, not {refusal.status}: {body}"]
+    if headers.get("x-error-code") != str(refusal.code):
+        said.append(f"X-Error-Code {headers.get('x-error-code')}, not {refusal.code}")
+    said += differences(REFUSAL_OF[row.dialect], body)
+    if refusal.data is not None and isinstance(body, dict):
+        said += differences(refusal.data, body.get("data" if row.dialect == "photo" else "details"), "data")
+    return said
+
+
+@pytest.mark.parametrize("dialect", REQUIREMENTS)
+def test_the_table_names_every_path_of_the_documents(dialect: str) -> None:
+    named = {str(row) for row in TABLE if row.dialect == dialect}
+    asked = {" ".join(one.split()) for one in REQUIREMENTS[dialect].split("|")}
+    assert asked - named == set()
+    assert len(named) == len([row for row in TABLE if row.dialect == dialect]), "a row twice"
+
+
+def test_the_page_is_the_table() -> None:
+    assert PAGE.read_text() == render(TABLE), "run `python -m lab.dialects`"
+
+
+@every_row
+async def test_a_row_answers_as_written(world: World, row: Row) -> None:
+    if row.shape is None:
+        assert row.refusals, "a row without an answer shows at least how it refuses"
+        return
+    ask = await row.ask(world)
+    status, body, _ = await world.send(row.method, ask, who=owner_of(row, ask))
+    assert status == row.status, body
+    assert differences(row.shape, body) == []
+
+
+@every_row
+async def test_a_row_refuses_as_written(world: World, row: Row) -> None:
+    said = []
+    for refusal in row.refusals:
+        ask = await refusal.ask(world)
+        status, body, headers = await world.send(row.method, ask, who=owner_of(row, ask))
+        said += [f"{refusal.why}: {each}" for each in judge(row, refusal, status, body, headers)]
+    assert said == []
+
+
+@every_row
+async def test_a_row_lets_nobody_in_without_the_right_token(world: World, row: Row) -> None:
+    path = re.sub(r":\w+", "0198c3a0-0000-7000-8000-00000000dead", row.path)
+    said = []
+    strangers: list[tuple[Who, int, int, dict[str, str]]] = []
+    if row.auth in ("user", "admin"):
+        strangers += [("nobody", 401, 10002, {}), ("nobody", 401, 10002, {"Authorization": "Bearer not.a.token"})]
+    if row.auth == "admin":
+        strangers.append(("alice", 403, 10003, {}))
+    for who, status, code, headers in strangers:
+        got = await world.send(row.method, Ask(path=path, json={} if row.has_body else None, headers=headers), who=who)
+        said += judge(row, Refusal(status, code, "", row.ask), *got)
+    assert said == []
+
+
+@every_row
+async def test_a_row_refuses_what_is_not_json(world: World, row: Row) -> None:
+    if not row.has_body or row.auth == "callback":
+        return
+    path = re.sub(r":\w+", "0198c3a0-0000-7000-8000-00000000dead", row.path)
+    for quoted in (b"{", b"[1", b"\xff\xfe", b'{"a": NaN}'):
+        got = await world.send(row.method, Ask(path=path), who=owner_of(row, Ask(path=path)), quoted=quoted)
+        assert judge(row, Refusal(400, 10001, "", row.ask), *got) == [], quoted
