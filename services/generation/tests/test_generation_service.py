@@ -80,6 +80,7 @@ async def serving(passes: Passes, neighbours: Any, databases: Any, folder: Path,
     database = await databases.get("generation")
     await databases.clean("generation")
     billing_url, works_url = neighbours.url.split(" ")
+
     async def revocations(_request: Request[Any]) -> Answer:
         return Answer(orjson.dumps({"revocations": [], "head": 0}))
 
