@@ -10,6 +10,7 @@ from PIL import Image
 
 from common.db import Database
 from common.ids import new_id
+from common.objects import thumbnail_key
 
 CREATE = "/api/tasks/create"
 
@@ -241,6 +242,14 @@ async def test_a_link_proves_what_its_holder_may_use(edge: Any, clock: Any) -> N
     for link, expected in ((own, 200), (foreign, 400)):
         status, _, _ = await edge.call("POST", CREATE, mine, json={"type": "travel", "images": [link]})
         assert status == expected
+
+
+async def test_a_link_to_a_small_picture_is_told_from_one_to_the_picture(edge: Any) -> None:
+    user = new_id()
+    small = thumbnail_key(f"uploads/{user}/{'cd' * 32}.webp")
+    link = edge.deps.signer.sign(small, now=edge.deps.db.clock.now())
+    status, body, _ = await edge.call("POST", CREATE, user, json={"type": "travel", "images": [link]})
+    assert (status, body["errors"][0]["field"]) == (400, "images.0")
 
 
 # --- broken asks ---

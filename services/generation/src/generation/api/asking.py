@@ -8,6 +8,7 @@ import orjson
 
 from common.errors import InvalidParameter, Unavailable
 from common.ids import derived_id, new_id
+from common.objects import source_of_thumbnail
 from common.web import Request
 from generation.deps import Deps
 from generation.domain import OwnedWork, Task
@@ -51,6 +52,8 @@ async def photo_keys(request: Request[Deps], images: list[str]) -> tuple[tuple[s
             raise InvalidParameter.of(field, "must be a link to an upload of yours or a data URL; other addresses are not fetched")
         if not key.endswith(PICTURE_EXTENSIONS):
             raise InvalidParameter.of(field, "is not a link to a picture")
+        if source_of_thumbnail(key) is not None:
+            raise InvalidParameter.of(field, "is a link to a small picture; send the one to the picture itself")
         keys.append(key)
         named.append(key)
     return tuple(keys), named

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from common.db import passes
+from common.errors import Unavailable
 from common.events import Item
 from common.log import get_logger
 from generation import commands
@@ -126,7 +127,7 @@ class BatchWorker:
             if not isinstance(answer, Finished) or len(answer.results) != claim.asked:
                 return None
             items = [await self._shelved(claim, result) for result in answer.results]
-        except (NotSent, Refused, InvalidOutput, OSError) as fault:
+        except (NotSent, Refused, InvalidOutput, Unavailable, OSError) as fault:
             log.warning("batch.set_aside", task_id=str(claim.task_id), cause=repr(fault))
             return None
         said = Outcome(engine=self._studio.provider.name, title=answer.title, description=answer.description, tags=answer.tags, lyrics=answer.lyrics)

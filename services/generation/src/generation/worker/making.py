@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from common.errors import FileNotFound
+from common.errors import FileNotFound, Unavailable
 from common.events import Item
 from common.log import get_logger
 from generation import commands, queries
@@ -290,7 +290,7 @@ class Making:
                 item = await self._studio.keep(self._claim, result)
             except InvalidOutput as fault:
                 missing[result.index] = Failure("invalid_output", str(fault))
-            except (NotSent, OSError) as fault:
+            except (NotSent, Unavailable, OSError) as fault:
                 log.error("result.not_kept", task_id=str(self._claim.task_id), index=result.index, cause=repr(fault))
                 missing[result.index] = Failure("internal")
                 is_unfinished |= answer.is_final
