@@ -12,9 +12,9 @@ KIB = 1024
 MIB = 1024 * KIB
 JSON_BYTES_MAX = 256 * KIB
 DATA_URL_BYTES_MAX = 50 * MIB
-FILE_BYTES_MAX = 10 * MIB + 64 * KIB  # one file and its multipart dress
+FILE_BYTES_MAX = 50 * MIB + 64 * KIB  # one file and its multipart dress; how large it may be is works' to say (max_upload_size), this is its most
 CALLBACK_BYTES_MAX = 40 * MIB
-FILES_BYTES_MAX = 50 * FILE_BYTES_MAX
+FILES_BYTES_MAX = 500 * MIB + 64 * KIB
 
 ANY = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 READ = ("GET", "HEAD")
