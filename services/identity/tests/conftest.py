@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import asyncpg
 import pytest
 from aiohttp import web
 
-from common.auth import make_key, private_pem, service_jwks
+from common.auth import ServiceTokens, make_key, private_pem, read_private_key, service_jwks
 from common.bus import open_bus
 from common.settings import load
 from identity.app import open_service
@@ -63,6 +64,33 @@ async def billing() -> AsyncIterator[Billing]:
     await server.shutdown(0.1)
 
 
+class Works:
+    """Keeps pictures, as works says it does, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.asked: list[dict[str, Any]] = []
+        self.refusal: tuple[int, dict[str, Any]] | None = None
+
+    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        ask = await request.json()
+        self.asked.append(ask)
+        if self.refusal is not None:
+            return web.json_response(self.refusal[1], status=self.refusal[0])
+        return web.json_response({"key": f"uploads/{ask['user_id']}/{'ab' * 32}.jpg"})
+
+
+@pytest.fixture
+async def works() -> AsyncIterator[Works]:
+    told = Works()
+    server = web.Server(told.answer)
+    listener = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
+    told.url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+    yield told
+    listener.close()
+    await server.shutdown(0.1)
+
+
 class Identity:
     """A running identity and somebody who asks it."""
 
@@ -83,7 +111,7 @@ class Identity:
 
 
 @pytest.fixture
-def environment(billing: Billing, tmp_path: Path) -> dict[str, str]:
+def environment(billing: Billing, works: Works, tmp_path: Path) -> dict[str, str]:
     key = make_key()
     (tmp_path / "identity.pem").write_bytes(private_pem(key))
     (tmp_path / "jwks.json").write_bytes(service_jwks({"identity": key}))
@@ -94,6 +122,7 @@ def environment(billing: Billing, tmp_path: Path) -> dict[str, str]:
         "IDENTITY_KEY_PATH": str(tmp_path / "identity.pem"),
         "IDENTITY_ADMIN_PORT": "0",
         "BILLING_URL": billing.url,
+        "WORKS_URL": works.url,
         "IDENTITY_NOT_READY_SECONDS": "0",
         "IDENTITY_ENVELOPE_SECRET": secrets.token_hex(32),
         "IDENTITY_LOOKUP_SECRET": secrets.token_hex(32),
@@ -124,6 +153,27 @@ async def run_identity(environment: dict[str, str], service_database: Any, servi
         await bus.stop()
 
     return running
+
+
+@pytest.fixture
+async def sql(service_databases: Any) -> Callable[..., Any]:
+    """`await sql("UPDATE ...")`: as the service's own role, so that a test can let time pass; answers the rows."""
+
+    async def run(statement: str, *args: Any) -> list[asyncpg.Record]:
+        conn = await asyncpg.connect((await service_databases.get("identity")).role_url)
+        try:
+            return list(await conn.fetch(statement, *args))
+        finally:
+            await conn.close()
+
+    return run
+
+
+@pytest.fixture
+def pass_of_a_service(environment: dict[str, str]) -> dict[str, Any]:
+    """Options of a request that a service makes."""
+    token = ServiceTokens(read_private_key(Path(environment["IDENTITY_KEY_PATH"])), "identity").token_for("identity")
+    return {"headers": {"Authorization": f"Bearer {token}"}}
 
 
 @pytest.fixture

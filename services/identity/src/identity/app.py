@@ -53,6 +53,7 @@ async def open_service(settings: IdentitySettings, bus: Bus) -> AsyncIterator[Se
         signups, people = lanes.signup_lane(db), lanes.people_lane(db)
         sessions, refreshes = lanes.sessions_lane(db), lanes.refreshes_lane(db)
         reset_asked = asyncio.Event()
+        authenticator = Authenticator(keys, FixedKeys.of_file(settings.shared.service_jwks_path), name="identity", revocations=revocations)
         purse_lane = lanes.purse_lane(billing, deadline_seconds=settings.balances_seconds)
         deps = Deps(
             db=db,
@@ -70,6 +71,8 @@ async def open_service(settings: IdentitySettings, bus: Bus) -> AsyncIterator[Se
             config=config,
             public_url=settings.shared.public_url.rstrip("/"),
             revocations=revocations,
+            authenticator=authenticator,
+            picture_seconds=settings.picture_seconds,
             sessions=sessions,
             refreshes=refreshes,
             works=works,
@@ -83,7 +86,7 @@ async def open_service(settings: IdentitySettings, bus: Bus) -> AsyncIterator[Se
             deps=deps,
             bus=bus,
             metrics=Metrics("identity"),
-            authenticator=Authenticator(keys, FixedKeys.of_file(settings.shared.service_jwks_path), name="identity", revocations=revocations),
+            authenticator=authenticator,
             db=db,
             relay=relay,
             routes=ROUTES,

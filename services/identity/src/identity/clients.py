@@ -1,4 +1,4 @@
-"""The service identity asks: billing, for what people have."""
+"""The services identity asks: billing, for what people have; works, to keep a picture."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -27,6 +27,18 @@ class _Account(_Answer):
 class _Membership(_Answer):
     active_until: datetime | None
     is_vip: bool
+
+
+class _Picture(BaseModel):
+    file_id: UUID
+    user_id: UUID
+    content: str | None
+    key: str | None
+    field: str
+
+
+class _Kept(_Answer):
+    key: str
 
 
 class _Balance(_Answer):
@@ -81,3 +93,11 @@ def _purse(balance: _Balance) -> Purse:
     return Purse(
         credits=balance.credit.available, points=balance.point.available, member_until=balance.membership.active_until, is_member=balance.membership.is_vip
     )
+
+
+async def keep_picture(
+    works: ServiceClient, *, file_id: UUID, user_id: UserId, content: str | None, key: str | None, field: str, deadline_seconds: float
+) -> str:
+    """A picture kept by works as an upload of this user; answers its key. Raises what an upload raises, or Unavailable. Safe twice by its id."""
+    ask = _Picture(file_id=file_id, user_id=user_id, content=content, key=key, field=field)
+    return (await works.post("/internal/pictures", ask, _Kept, deadline_seconds=deadline_seconds)).key

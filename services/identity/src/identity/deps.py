@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import dataclass
 from uuid import UUID
 
+from common.auth import Authenticator
 from common.client import ServiceClient
 from common.config import Config
 from common.db import Database
@@ -36,6 +37,8 @@ class Deps:
     config: Config
     public_url: str
     revocations: Revocations
+    authenticator: Authenticator
+    picture_seconds: float
     sessions: Lane[NewSession, UUID]
     refreshes: Lane[Refresh, Refreshed]
     works: ServiceClient

@@ -1,15 +1,17 @@
 """The song dialect: sign up and log in."""
 
-import orjson
+from base64 import b64encode
 
-from common.errors import AccountDisabled, InvalidParameter, ServiceError
+import orjson
+from aiohttp import BodyPartReader
+
+from common.errors import AccountDisabled, FileTooLarge, PayloadTooLarge, ServiceError
 from common.ids import UserId, derived_id, new_id
-from common.messages import Lang
-from common.objects import content_type_of
 from common.web import Answer, Request, Route
 from common.web.body import parse_fields
 from identity import commands, store
 from identity.api import logins
+from identity.api.avatars import keep_avatar, read_avatar
 from identity.api.logins import email_hash_of
 from identity.api.people import avatar_url
 from identity.api.tokens import open_session
@@ -17,19 +19,23 @@ from identity.deps import Deps
 from identity.domain import Person, Registered, Registration
 from identity.schemas.song import Login, SignUp, User
 
+PICTURE_BYTES_MAX = 10 * 1024 * 1024
 FORM_BYTES_MAX = 11 * 1024 * 1024
+JSON_BYTES_MAX = 15 * 1024 * 1024
 _SECRET = {"Cache-Control": "no-store"}
 
 
 async def sign_up(request: Request[Deps]) -> Answer:
-    """Parse; know a repeated one by its key before the slow hash; register; render."""
+    """Parse; know a repeated one by its key before anything slow; keep the picture; register; render."""
     wish: SignUp = request.body if request.body is not None else await _read_form(request)
     deps = request.deps
     email_hash = email_hash_of(deps, wish.email)
     user_id, request_hash = _names(request, wish, email_hash)
-    done = await _find_repeated(deps, user_id, request_hash, email_hash) if request_hash is not None else None
+    done = await _find_known(deps, user_id, request_hash, email_hash)
     if done is None:
-        done = await deps.signups(await _complete(deps, wish, user_id, email_hash, request_hash, request.lang))
+        picture = await read_avatar(request, wish.avatar)
+        avatar_key = await keep_avatar(deps, picture, user_id) if picture is not None else None
+        done = await deps.signups(await _complete(request, wish, user_id, email_hash, request_hash, avatar_key))
     if done.person.disabled:
         raise AccountDisabled()
     headers = {**_SECRET, "Location": f"/users/{done.person.user_id}"}
@@ -44,18 +50,21 @@ async def log_in(request: Request[Deps]) -> Answer:
     return Answer(await _render(request, found.person, found.email), headers=_SECRET)
 
 
-async def _complete(deps: Deps, wish: SignUp, user_id: UserId, email_hash: bytes, request_hash: bytes | None, lang: Lang) -> Registration:
+async def _complete(
+    request: Request[Deps], wish: SignUp, user_id: UserId, email_hash: bytes, request_hash: bytes | None, avatar_key: str | None
+) -> Registration:
+    deps = request.deps
     sealed = deps.vault.seal(wish.email.encode(), owner=user_id)
     return Registration(
         user_id=user_id,
         username=wish.username,
-        avatar_key=_avatar_key(deps, wish.avatar),
+        avatar_key=avatar_key,
         email_hash=email_hash,
         email_sealed=sealed.content,
         sealed_with=sealed.key_id,
         password_hash=await deps.passwords.hash(wish.password),
         request_hash=request_hash,
-        lang=lang,
+        lang=request.lang,
     )
 
 
@@ -68,24 +77,14 @@ def _names(request: Request[Deps], wish: SignUp, email_hash: bytes) -> tuple[Use
     return UserId(derived_id("POST /users", email_hash.hex(), key)), request.deps.vault.lookup_hash("sign-up", body)
 
 
-async def _find_repeated(deps: Deps, user_id: UserId, request_hash: bytes, email_hash: bytes) -> Registered | None:
+async def _find_known(deps: Deps, user_id: UserId, request_hash: bytes | None, email_hash: bytes) -> Registered | None:
+    """What this sign-up was answered before, if it was; raises what it gets when the address is taken, before anything slow is done for it."""
     async with deps.db.read() as conn:
         known = (await store.list_known(conn, [email_hash])).get(email_hash)
-    if known is None or known.person.user_id != user_id:
-        return None
-    outcome = commands.replay(user_id, request_hash, known)
+    outcome = commands.replay(user_id, request_hash, known) if known is not None else None
     if isinstance(outcome, ServiceError):
         raise outcome
     return outcome
-
-
-def _avatar_key(deps: Deps, avatar: str | None) -> str | None:
-    if not avatar:
-        return None
-    key = deps.links.key_of(avatar, good_at=deps.db.clock.now())
-    if key is None or not content_type_of(key).startswith("image/"):
-        raise InvalidParameter.of("avatar", "is not the address of an upload")
-    return key
 
 
 async def _render(request: Request[Deps], person: Person, email: str) -> User:
@@ -96,10 +95,12 @@ async def _render(request: Request[Deps], person: Person, email: str) -> User:
 
 
 async def _read_form(request: Request[Deps]) -> SignUp:
-    """A multipart sign-up. A picture in it is read past: it can be uploaded with the token this answers."""
+    """A multipart sign-up; a picture in it is taken for the data URL it could have been."""
     fields: dict[str, str] = {}
     async for part in request.parts(bytes_max=FORM_BYTES_MAX):
-        if part.name in ("username", "email", "password") or (part.name == "avatar" and part.filename is None):
+        if part.name == "avatar" and part.filename is not None:
+            fields["avatar"] = await _read_picture(request, part)
+        elif part.name in ("username", "email", "password", "avatar"):
             fields[part.name] = await request.read_text(part)
         else:
             async for _ in request.pieces(part, bytes_max=FORM_BYTES_MAX):
@@ -107,7 +108,19 @@ async def _read_form(request: Request[Deps]) -> SignUp:
     return parse_fields(SignUp, fields, request.lang)
 
 
+async def _read_picture(request: Request[Deps], part: BodyPartReader) -> str:
+    try:
+        content = await request.read_part(part, bytes_max=PICTURE_BYTES_MAX)
+    except PayloadTooLarge as error:
+        raise FileTooLarge(f"avatar: a file may have at most {PICTURE_BYTES_MAX} bytes") from error
+    # What it is, its first bytes say; whatever the form calls it.
+    return "data:image/jpeg;base64," + b64encode(content).decode() if content else ""
+
+
 ROUTES = (
-    Route("POST", "/users", sign_up, auth="none", body=SignUp, answers={201: User}, multipart=True, deadline_seconds=30, summary="Sign up"),
+    Route(
+        "POST", "/users", sign_up, auth="none", body=SignUp, answers={201: User}, multipart=True, body_bytes_max=JSON_BYTES_MAX, deadline_seconds=60,
+        summary="Sign up",
+    ),
     Route("POST", "/login", log_in, auth="none", body=Login, answers={200: User}, deadline_seconds=30, summary="Log in"),
-)
+)  # fmt: skip

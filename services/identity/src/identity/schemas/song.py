@@ -7,7 +7,8 @@ from pydantic import AfterValidator, Field, StringConstraints
 from common.web import Model, Moment
 from identity.domain import Person, Purse, normal_email, normal_password
 
-AVATAR_LENGTH_MAX = 2048
+# 10 MiB as base64, with the words before it.
+AVATAR_LENGTH_MAX = 14 * 1024 * 1024
 
 
 class SignUp(Model):
@@ -16,7 +17,7 @@ class SignUp(Model):
     username: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=64)]
     email: Annotated[str, AfterValidator(normal_email)]
     password: Annotated[str, AfterValidator(normal_password)]
-    avatar: Annotated[str | None, Field(max_length=AVATAR_LENGTH_MAX, description="the address of an upload of one's own")] = None
+    avatar: Annotated[str | None, Field(max_length=AVATAR_LENGTH_MAX, description="a data URL, or the link to an upload of one's own")] = None
 
 
 class Login(Model):

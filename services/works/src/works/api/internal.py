@@ -1,9 +1,14 @@
-"""What other services ask: whose works are these?"""
+"""What other services ask: whose works are these? And: keep this picture for somebody."""
 
+from common.errors import InvalidParameter
 from common.web import Answer, Request, Route
 from works import store
+from works.api.base64_text import in_chunks, read_picture_text
+from works.api.uploads import keep_picture
 from works.deps import Deps
-from works.schemas.internal import KnownWork, KnownWorks, WorkIds
+from works.schemas.internal import KeptPicture, KnownWork, KnownWorks, PictureToKeep, WorkIds
+
+PICTURE_BODY_BYTES_MAX = 50 * 1024**2
 
 
 async def list_known_works(request: Request[Deps]) -> Answer:
@@ -19,4 +24,26 @@ async def list_known_works(request: Request[Deps]) -> Answer:
     return Answer(KnownWorks(works=known))
 
 
-ROUTES = (Route("POST", "/internal/works/list", list_known_works, auth="service", body=WorkIds, answers={200: KnownWorks}, summary="Works by id"),)
+async def keep_for_user(request: Request[Deps]) -> Answer:
+    """A picture for somebody who cannot upload yet (a sign-up's avatar): received, decoded and kept as an upload is. Safe twice by its id."""
+    deps, ask = request.deps, request.body
+    content = await _content_of(deps, ask)
+    saved = await keep_picture(deps, in_chunks(content), file_id=ask.file_id, user_id=ask.user_id, may_be_known=True)
+    return Answer(KeptPicture(key=saved.file.key))
+
+
+async def _content_of(deps: Deps, ask: PictureToKeep) -> bytes:
+    if ask.content is not None:
+        return await read_picture_text(ask.content, field=ask.field, bytes_max=deps.intake.bytes_max, may_be_bare=True)
+    if ask.key is None:
+        raise InvalidParameter.of(ask.field, "is missing")
+    return await deps.objects.read(ask.key)
+
+
+ROUTES = (
+    Route("POST", "/internal/works/list", list_known_works, auth="service", body=WorkIds, answers={200: KnownWorks}, summary="Works by id"),
+    Route(
+        "POST", "/internal/pictures", keep_for_user, auth="service", body=PictureToKeep, answers={200: KeptPicture}, body_bytes_max=PICTURE_BODY_BYTES_MAX,
+        deadline_seconds=60, summary="Keep a picture for somebody",
+    ),
+)  # fmt: skip

@@ -28,3 +28,19 @@ class KnownWorks(Model):
     """In no particular order."""
 
     works: list[KnownWork]
+
+
+class PictureToKeep(Model):
+    """A picture for a user: as base64 (bare or a data URL), or the key of an object to copy. `field` is how the asker's own client called it."""
+
+    file_id: UUID
+    user_id: UUID
+    content: str | None = None
+    key: str | None = Field(default=None, max_length=1024)
+    field: str = Field(default="content", max_length=64)
+
+
+class KeptPicture(Model):
+    """Under which key it lies now."""
+
+    key: str
