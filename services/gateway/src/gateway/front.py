@@ -209,12 +209,21 @@ class Front(asyncio.Protocol):
         self._buffer = buffer[whole:]
         self._busy = True
         self._begun = False
-        self._request = asked.head + body if body else asked.head
+        head = self._head_for(asked)
+        self._request = head + body if body else head
         if hall.gate.limits is None:
             self._act(asked)
         else:
             self._enter(asked)
         return True
+
+    def _head_for(self, asked: Asked) -> bytes:
+        """Identity is told where a request comes from, because guesses of passwords are counted by it, too. Nobody else needs to know."""
+        if asked.route is None or asked.route.service != "identity":
+            return asked.head
+        addresses = self._hall.gate.addresses
+        forwarded = asked.headers.values_of(b"x-forwarded-for") if addresses.asks_forwarded else ""
+        return b"%bX-Forwarded-For: %b\r\n\r\n" % (asked.head[:-2], addresses.key(self._peer, forwarded).encode("latin-1"))
 
     def _enter(self, asked: Asked) -> None:
         """Count it, here or with the other replicas, before anything is done for it."""

@@ -102,6 +102,8 @@ class Streamed:
             row = self._gate.table.find(spelled[0]) if spelled else None
             visit = await self._enter(request, asked, row)
             route = check(row, asked.method, length=asked.length or 0, has_token=asked.token is not None)
+            if route.service == "identity":
+                asked.headers["X-Forwarded-For"] = self._address_of(request)
             signed = self._check_signature(request, asked, route)
             if route.service == "gateway":
                 return await self._answer_itself(request, asked, route, signed)
@@ -115,9 +117,8 @@ class Streamed:
     async def _enter(self, request: web.BaseRequest, asked: Asked, row: Route | None) -> Visit | None:
         """Count it, here or with the other replicas; raises RateLimited."""
         gate = self._gate
-        forwarded = ",".join(request.headers.getall("X-Forwarded-For", ())) if gate.addresses.asks_forwarded else ""
-        peer = request.transport.get_extra_info("peername") if request.transport is not None else None
-        visit = gate.enter(row, asked.method, peer=peer[0] if peer else "", forwarded=forwarded, token=asked.token)
+        forwarded, peer = self._hops_of(request)
+        visit = gate.enter(row, asked.method, peer=peer, forwarded=forwarded, token=asked.token)
         if visit is None:
             return None
         try:
@@ -130,6 +131,17 @@ class Streamed:
             gate.leave(visit)
             raise
         return visit
+
+    def _address_of(self, request: web.BaseRequest) -> str:
+        """Where a request comes from. Identity is told, because guesses of passwords are counted by it, too; nobody else needs to know."""
+        forwarded, peer = self._hops_of(request)
+        return self._gate.addresses.key(peer, forwarded)
+
+    def _hops_of(self, request: web.BaseRequest) -> tuple[str, str]:
+        """What proxies say, where any is believed, and who is connected to us."""
+        forwarded = ",".join(request.headers.getall("X-Forwarded-For", ())) if self._gate.addresses.asks_forwarded else ""
+        peer = request.transport.get_extra_info("peername") if request.transport is not None else None
+        return forwarded, peer[0] if peer else ""
 
     def _check_signature(self, request: web.BaseRequest, asked: Asked, route: Route) -> Signed | None:
         """The signature that holds for everything but the body; None where none is needed. Raises Unauthorized."""
