@@ -99,7 +99,7 @@ async def test_every_route_has_an_example_that_its_own_model_takes(open_door: An
 async def test_of_a_service_that_is_away_the_rest_is_shown(open_door: Any, services: dict[str, str], away: str) -> None:
     document = await merged(open_door, {name: url for name, url in services.items() if name != away})
     validate(document)
-    shown = {operation["tags"][0].rpartition(" ")[2] for methods in document["paths"].values() for operation in methods.values()}
+    shown = {operation["tags"][0].rpartition("-")[2] for methods in document["paths"].values() for operation in methods.values()}
     assert shown == {"gateway", *UPSTREAMS} - {away}
 
 
@@ -139,7 +139,7 @@ async def test_the_page_and_all_it_loads_come_from_the_gateway(open_door: Any) -
         status, headers, page = await get(door.url + "/docs")
         assert (status, headers["Content-Type"]) == (200, "text/html; charset=utf-8")
         assert "script-src 'self'" in headers["Content-Security-Policy"]
-        assert "unsafe-eval" not in headers["Content-Security-Policy"]
+        assert "unsafe" not in headers["Content-Security-Policy"]
         loaded = re.findall(r'(?:src|href)="([^"]+)"', page.decode())
         assert len(loaded) >= 4
         assert all(one.startswith("/") for one in loaded)

@@ -243,7 +243,8 @@ async def _gateway(url: str, store_url: str) -> AsyncIterator[str]:
     env = {
         **os.environ, "DARKROOM_OBJECTS_URL": "file:///tmp", "DARKROOM_FILES_SECRET": secrets.token_hex(32), "DARKROOM_SERVICE_JWKS_PATH": "/dev/null",
         "GATEWAY_KEY_PATH": "/dev/null", "GATEWAY_PORT": str(port), "GATEWAY_ADMIN_PORT": str(admin_port), "DARKROOM_LIMITS_URL": store_url,
-        "GATEWAY_SIGNING_KEYS": KEYS, "GATEWAY_ADDRESS_LIMIT": "100/minute", **{f"{name.upper()}_URL": url for name in UPSTREAMS},
+        "GATEWAY_SIGNING_KEYS": KEYS, "GATEWAY_ADDRESS_LIMIT": "100/minute", "GATEWAY_LIMITS_WAIT_SECONDS": "3",
+        **{f"{name.upper()}_URL": url for name in UPSTREAMS},
     }  # fmt: skip
     process = await asyncio.create_subprocess_exec(sys.executable, "-m", "gateway", "serve", env=env, stdout=asyncio.subprocess.DEVNULL)
     try:

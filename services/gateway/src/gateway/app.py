@@ -14,7 +14,7 @@ from common.service import Loop, Service, every
 from gateway.callers import Addresses, Users
 from gateway.composed import Composed
 from gateway.cors import Cors
-from gateway.counts import SharedCounts, Store
+from gateway.counts import SharedCounts, SharedNames, Store
 from gateway.document import Document
 from gateway.front import Hall
 from gateway.gate import Gate
@@ -25,7 +25,7 @@ from gateway.own import Act, Own, OwnAnswer, OwnAsk
 from gateway.pages import show_page
 from gateway.routes import ROUTES, RouteTable
 from gateway.settings import GatewaySettings, listed, rate
-from gateway.signing import ClientKey, Signing
+from gateway.signing import NONCE_SECONDS, ClientKey, Signing
 from gateway.streamed import Streamed
 from gateway.upstreams import Address, Replicas, open_replicas
 
@@ -123,17 +123,18 @@ async def _open_gate(settings: GatewaySettings, metrics: Metrics, stack: AsyncEx
     keys = JwksUrl([f"{url}/.well-known/jwks.json" for url in settings.shared.url_of("identity")])
     stack.push_async_callback(keys.close)
     users = Users(Authenticator(keys, name="gateway"))
+    names = SharedNames(store, seconds=NONCE_SECONDS) if store is not None else None
     shared = SharedCounts(store) if store is not None and settings.counts else None
     gate = Gate(
         table=RouteTable(ROUTES),
         cors=Cors(() if settings.cors_origins.strip() == "*" else listed(settings.cors_origins)),
         addresses=Addresses(listed(settings.trusted_proxies)),
         users=users,
-        signing=Signing(_client_keys(settings), required=settings.signing_required, store=store, now=time.time),
+        signing=Signing(_client_keys(settings), required=settings.signing_required, names=names, now=time.time),
         limits=_open_limits(settings) if settings.counts else None,
         shared=shared,
     )
-    loops: list[Loop] = [one.run for one in (users if settings.counts else None, store, shared) if one is not None]
+    loops: list[Loop] = [one.run for one in (users if settings.counts else None, store, shared, names) if one is not None]
     return gate, loops
 
 

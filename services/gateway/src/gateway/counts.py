@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from math import ceil
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar
 
 import structlog
 from limits.aio.storage import RedisStorage
@@ -20,7 +20,7 @@ from gateway.limits import Visit
 
 log = structlog.get_logger()
 
-_VISITS_MAX = 512
+_BATCH_MAX = 512
 _WAITING_MAX = 8192
 _PREFIX = "darkroom:"
 
@@ -74,12 +74,17 @@ class Store:
             await self._within(partial(self._redis.expire, _PREFIX + key, seconds))
         return [(sum_, left if left >= 0 else seconds * 1000) for (_, seconds, _), (sum_, left) in zip(wanted, counted, strict=True)]
 
-    async def claim(self, name: str, *, seconds: int) -> bool:
-        """Whether nobody claimed this name in the last `seconds`; from now on it is claimed. Raises StoreAway."""
-        return bool(await self._within(partial(self._redis.set, f"{_PREFIX}once/{name}", 1, ex=seconds, nx=True)))
+    async def claim(self, names: Sequence[str], *, seconds: int) -> list[bool]:
+        """Of each name whether nobody claimed it in the last `seconds`; from now on it is claimed. Raises StoreAway."""
+        pipe = self._redis.pipeline(transaction=False)
+        for name in names:
+            pipe.set(f"{_PREFIX}once/{name}", 1, ex=seconds, nx=True)
+        return [bool(one) for one in await self._within(pipe.execute)]
 
     async def run(self, draining: asyncio.Event) -> None:
-        """While it is away, look whether it is back; until draining."""
+        """While it is away, look whether it is back; until draining. The first look connects, so that no request has to."""
+        with contextlib.suppress(StoreAway):
+            await self._within(self._redis.ping)
         while not draining.is_set():
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._pause_seconds):
@@ -115,58 +120,76 @@ class Store:
             self._up.set(0 if self._is_away else 1)
 
 
+Item = TypeVar("Item")
+
+
+class Rounds(Generic[Item]):
+    """Many callers, one round trip: what waits goes together, one batch after the other."""
+
+    def __init__(self, take: Callable[[list[Item]], Awaitable[None]], let_go: Callable[[list[Item]], None]) -> None:
+        self._take = take
+        self._let_go = let_go
+        self._waiting: deque[Item] = deque()
+        self._wanted = asyncio.Event()
+        self._runs = False
+
+    def add(self, item: Item) -> bool:
+        """Join the next batch; False when there is no room or nobody runs it. Every item that joined is let go again."""
+        if not self._runs or len(self._waiting) >= _WAITING_MAX:
+            return False
+        self._waiting.append(item)
+        self._wanted.set()
+        return True
+
+    async def run(self, draining: asyncio.Event) -> None:
+        """Until draining."""
+        self._runs = True
+        try:
+            async with asyncio.TaskGroup() as group:
+                taking = group.create_task(self._take_for_ever(), name="rounds to the store")
+                await draining.wait()
+                self._runs = False
+                taking.cancel()
+        finally:
+            self._runs = False
+            self._let_go(list(self._waiting))
+            self._waiting.clear()
+
+    async def _take_for_ever(self) -> None:
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            while self._waiting:
+                batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), _BATCH_MAX))]
+                try:
+                    await self._take(batch)
+                except StoreAway:
+                    pass
+                finally:
+                    self._let_go(batch)
+
+
 Decided = Callable[[Visit], None]
 
 
 class SharedCounts:
-    """Many requests, one round trip: what waits is counted together."""
+    """What all replicas counted, together."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._waiting: deque[tuple[Visit, Decided]] = deque()
-        self._wanted = asyncio.Event()
-        self._runs = False
+        self._rounds: Rounds[tuple[Visit, Decided]] = Rounds(self._count, self._let_go)
+        self.run = self._rounds.run
 
     def ask(self, visit: Visit, decided: Decided) -> None:
-        """Decide by what all replicas counted; `decided` is called once, at once where the store is away."""
-        if self._store.is_away or not self._runs or len(self._waiting) >= _WAITING_MAX:
+        """Decide by what all replicas counted. `decided` is called once; with what this replica counted itself where the store is away."""
+        if self._store.is_away or not self._rounds.add((visit, decided)):
             decided(visit)
-            return
-        self._waiting.append((visit, decided))
-        self._wanted.set()
 
     async def decide(self, visit: Visit) -> None:
         """The same for a coroutine."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.ask(visit, lambda _: None if done.done() else done.set_result(None))
         await done
-
-    async def run(self, draining: asyncio.Event) -> None:
-        """Count what waits, until draining."""
-        self._runs = True
-        try:
-            async with asyncio.TaskGroup() as group:
-                counting = group.create_task(self._count_for_ever(), name="shared counts")
-                await draining.wait()
-                self._runs = False
-                counting.cancel()
-        finally:
-            self._runs = False
-            self._let_go(list(self._waiting))
-            self._waiting.clear()
-
-    async def _count_for_ever(self) -> None:
-        while True:
-            await self._wanted.wait()
-            self._wanted.clear()
-            while self._waiting:
-                batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), _VISITS_MAX))]
-                try:
-                    await self._count(batch)
-                except StoreAway:
-                    pass  # what this replica counted itself decides
-                finally:
-                    self._let_go(batch)
 
     async def _count(self, batch: list[tuple[Visit, Decided]]) -> None:
         windows: dict[str, list[int]] = {}
@@ -188,3 +211,32 @@ class SharedCounts:
                 decided(visit)
             except Exception as error:  # one connection's trouble must not stop the counting of all
                 log.error("limits.decision_failed", exc_info=error)
+
+
+class SharedNames:
+    """Names that are taken once by all replicas, for a while."""
+
+    def __init__(self, store: Store, *, seconds: int) -> None:
+        self._store = store
+        self._seconds = seconds
+        self._rounds: Rounds[tuple[str, asyncio.Future[bool]]] = Rounds(self._claim, self._let_go)
+        self.run = self._rounds.run
+
+    async def claim(self, name: str) -> bool:
+        """Whether this is the first claim; raises StoreAway when that cannot be known."""
+        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        if self._store.is_away or not self._rounds.add((name, done)):
+            raise StoreAway()
+        return await done
+
+    async def _claim(self, batch: list[tuple[str, asyncio.Future[bool]]]) -> None:
+        said = await self._store.claim([name for name, _ in batch], seconds=self._seconds)
+        for (_, done), is_first in zip(batch, said, strict=True):
+            if not done.done():
+                done.set_result(is_first)
+
+    @staticmethod
+    def _let_go(batch: Sequence[tuple[str, "asyncio.Future[bool]"]]) -> None:
+        for _, done in batch:
+            if not done.done():
+                done.set_exception(StoreAway())

@@ -127,7 +127,7 @@ def merge(documents: Mapping[str, Mapping[str, Any]], belongs: Callable[[str, st
         for path, operations in document["paths"].items():
             for method, operation in operations.items():
                 if belongs(service, path, method):
-                    paths.setdefault(path, {})[method] = {**_renamed(operation, names), "tags": [f"{dialect_of(path)}: {service}"]}
+                    paths.setdefault(path, {})[method] = {**_renamed(operation, names), "tags": [f"{dialect_of(path)}-{service}"]}
     return {
         "openapi": "3.1.0",
         "info": {

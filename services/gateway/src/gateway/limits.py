@@ -33,11 +33,15 @@ class Budget:
 
 
 class Plan:
-    """The budgets of one class of routes, for somebody with or without a token, and how the headers tell them."""
+    """The budgets of one class of routes, for somebody with or without a token, and how the headers tell them.
 
-    __slots__ = ("budgets", "lines", "policy", "rows", "state")
+    `room` is where requests under way are counted: a class that counts on nothing else has one of its own.
+    """
 
-    def __init__(self, budgets: Sequence[Budget]) -> None:
+    __slots__ = ("budgets", "lines", "policy", "room", "rows", "state")
+
+    def __init__(self, budgets: Sequence[Budget], room: str) -> None:
+        self.room = room
         self.budgets = tuple(budgets)
         self.rows = tuple((one.prefix, one.by == "user", one.amount, one.window_seconds) for one in budgets)
         self.policy = ", ".join(f'"{one.name}";q={one.amount};w={one.window_seconds}' for one in budgets)
@@ -98,8 +102,9 @@ class Limits:
     ) -> None:
         self._plans: dict[tuple[LimitClass, bool], Plan] = {}
         for kind, listed in budgets.items():
-            self._plans[kind, True] = Plan(listed)
-            self._plans[kind, False] = Plan([one for one in listed if one.by == "address"])
+            room = "" if any(one.name == "address" for one in listed) else f"{kind}/"
+            self._plans[kind, True] = Plan(listed, room)
+            self._plans[kind, False] = Plan([one for one in listed if one.by == "address"], room)
         self._now = now
         self._address_at_once_max = address_at_once_max
         self._user_at_once_max = user_at_once_max
@@ -126,6 +131,8 @@ class Limits:
                 free, wait = 0, max(wait, left)
             keys.append(key)
             told += (free, left)
+        if plan.room:
+            who = (plan.room + address,)
         visit = Visit(plan, keys, who, is_crowd=self._is_crowd(who))
         visit.say(told, wait)
         return visit

@@ -14,6 +14,7 @@ JSON_BYTES_MAX = 256 * KIB
 DATA_URL_BYTES_MAX = 50 * MIB
 FILE_BYTES_MAX = 50 * MIB + 64 * KIB  # one file and its multipart dress; how large it may be is works' to say (max_upload_size), this is its most
 CALLBACK_BYTES_MAX = 40 * MIB
+PORTRAIT_BYTES_MAX = 16 * MIB  # a file, maybe as a data URL
 FILES_BYTES_MAX = 500 * MIB + 64 * KIB
 
 ANY = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
@@ -50,7 +51,7 @@ ROUTES: tuple[Route, ...] = (
     Route("/api/admin/config", "gateway", READ, "user"),
     Route("/api/admin/config/*", "gateway", ("PUT",), "user", 64 * KIB),
     # who you are
-    Route("/users", "identity", ("POST",), "none", FILE_BYTES_MAX, 35, limits="login"),
+    Route("/users", "identity", ("POST",), "none", PORTRAIT_BYTES_MAX, 65, limits="login"),
     Route("/login", "identity", ("POST",), "none", deadline_seconds=35, limits="login"),
     Route("/api/auth/me", "identity", READ, "user"),
     Route("/api/auth/refresh", "identity", ("POST",), "user"),

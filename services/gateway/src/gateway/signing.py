@@ -17,11 +17,11 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 import orjson
 
 from common.errors import Unauthorized, Unavailable
-from gateway.counts import Store, StoreAway
+from gateway.counts import SharedNames, StoreAway
 from gateway.routes import READ, Route
 
 SKEW_SECONDS = 300
-_NONCE_SECONDS = 2 * SKEW_SECONDS + 1
+NONCE_SECONDS = 2 * SKEW_SECONDS + 1
 _NONCES_MAX = 200_000
 
 _KEY_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -52,17 +52,17 @@ class Signed:
 class Nonces:
     """Remembers what was signed, so that it is taken once: here, or in the store that all replicas share."""
 
-    def __init__(self, store: Store | None, *, now: Callable[[], float]) -> None:
-        self._store = store
+    def __init__(self, shared: SharedNames | None, *, now: Callable[[], float]) -> None:
+        self._shared = shared
         self._now = now
         self._ends: dict[str, float] = {}
 
     async def claim(self, name: str, *, changes: bool) -> bool:
         """Whether this is its first use. Raises Unavailable when that cannot be known and something would change."""
-        if self._store is None:
+        if self._shared is None:
             return self._claim_here(name)
         try:
-            return await self._store.claim(name, seconds=_NONCE_SECONDS)
+            return await self._shared.claim(name)
         except StoreAway:
             if changes:
                 raise Unavailable("signed requests cannot be checked for repeats at the moment", retry_after_seconds=2) from None
@@ -77,21 +77,21 @@ class Nonces:
                 del self._ends[old]
             if len(self._ends) >= _NONCES_MAX:
                 raise Unavailable("too many signed requests")
-        self._ends[name] = now + _NONCE_SECONDS
+        self._ends[name] = now + NONCE_SECONDS
         return True
 
 
 class Signing:
     """Checks signatures, and that nobody leaves one out who must sign."""
 
-    def __init__(self, keys: Mapping[str, ClientKey], *, required: Literal["servers", "writes"], store: Store | None, now: Callable[[], float]) -> None:
+    def __init__(self, keys: Mapping[str, ClientKey], *, required: Literal["servers", "writes"], names: SharedNames | None, now: Callable[[], float]) -> None:
         self._keys = keys
         self._all_writes = required == "writes"
         self._servers = frozenset(user for key in keys.values() for user in key.users)
-        self._nonces = Nonces(store, now=now)
+        self._nonces = Nonces(names, now=now)
         self._now = now
         # What was taken before this process began is forgotten, unless the store remembers it.
-        self._not_before = int(now()) if store is None else 0
+        self._not_before = int(now()) if names is None else 0
         self.is_on = self._all_writes or bool(self._servers)
         """Whether anybody must sign."""
 

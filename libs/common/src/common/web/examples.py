@@ -54,7 +54,10 @@ def body_example(schema: Mapping[str, Any], definitions: Mapping[str, Any], give
     if given is not None:
         return given
     # Where nothing is required, an empty body says nothing.
-    return example_of(schema, definitions, whole=False) or example_of(schema, definitions, whole=True)
+    least = example_of(schema, definitions, whole=False)
+    whole = least or example_of(schema, definitions, whole=True)
+    # An id that nobody has is no good example of what may be left out.
+    return least or ({name: value for name, value in whole.items() if not name.endswith(("_id", "Id"))} if isinstance(whole, dict) else whole)
 
 
 def example_of(schema: Mapping[str, Any], definitions: Mapping[str, Any], *, whole: bool, name: str = "", depth: int = 0) -> Any:
