@@ -66,7 +66,7 @@ class Webhook:
         asked = orjson.loads(await http.read())
         self.asked.append(asked)
         self.paths.append(http.path)
-        self.secrets.append(http.headers.get("X-Internal-Secret", ""))
+        self.secrets.append(http.headers.get("X-Darkroom-Secret", ""))
         if self.before_answer is not None:
             await self.before_answer(asked)
         return web.json_response({"message": "Workflow was started"}, status=self.status.pop(0) if self.status else 200)
@@ -91,7 +91,7 @@ class Studio:
     async def say(self, path: str, body: dict[str, Any] | bytes, headers: dict[str, str] | None = None) -> tuple[int, Any]:
         """A call back; with the header secret unless told otherwise."""
         raw = body if isinstance(body, bytes) else orjson.dumps(body)
-        given = {"X-Internal-Secret": SECRET} if headers is None else headers
+        given = {"X-Darkroom-Secret": SECRET} if headers is None else headers
         async with self.door.http.post(f"{self.door.url}/api/callback/{path}", data=raw, headers={"Content-Type": "application/json", **given}) as answer:
             return answer.status, await answer.json()
 
@@ -255,7 +255,7 @@ async def test_a_failed_workflow_fails_the_task_and_nothing_is_delivered(
         asked = await studio.webhook.next()
         assert studio.webhook.paths == ["/webhook/fitting-batch"]
         told = {"task_id": asked["task_id"], "error": "the model said no"}
-        status, _ = await studio.say("task-failed", told, {"X-Internal-Secret": SECRET, "X-Darkroom-Attempt-Token": asked["attempt_token"]})
+        status, _ = await studio.say("task-failed", told, {"X-Darkroom-Secret": SECRET, "X-Darkroom-Attempt-Token": asked["attempt_token"]})
         assert status == 200
         ended = await until(read_task, task.task_id, "completed", "failed")
     assert ended.outcome is not None
@@ -367,19 +367,19 @@ async def test_a_signed_call_counts_and_forged_ones_do_not(
         body, now = orjson.dumps(completion(mine)), clock.now().timestamp()
         forged: list[tuple[bytes, dict[str, str]]] = [
             (body, {}),
-            (body, {"X-Internal-Secret": "guessed"}),
-            (body, {"X-Internal-Secret": ""}),
-            (body, {"X-Internal-Secret": "\xfc"}),
+            (body, {"X-Darkroom-Secret": "guessed"}),
+            (body, {"X-Darkroom-Secret": ""}),
+            (body, {"X-Darkroom-Secret": "\xfc"}),
             (body, signed(body, secret="another-secret-than-the-right-one", at=now)),
             (body + b" ", signed(body, at=now)),
             (body, signed(body, at=now - 400)),
             (body, signed(body, at=now + 400)),
             (body, {**signed(body, at=now), "X-Darkroom-Timestamp": str(int(now) + 1)}),
             (body, {**signed(body, at=now), "X-Darkroom-Timestamp": "NaN"}),
-            (orjson.dumps({**completion(mine), "attempt_token": ""}), {"X-Internal-Secret": SECRET}),
-            (orjson.dumps({**completion(mine), "attempt_token": others["attempt_token"]}), {"X-Internal-Secret": SECRET}),
-            (orjson.dumps({**completion(mine), "task_id": str(new_id())}), {"X-Internal-Secret": SECRET}),
-            (orjson.dumps({**completion(mine), "task_id": "17"}), {"X-Internal-Secret": SECRET}),
+            (orjson.dumps({**completion(mine), "attempt_token": ""}), {"X-Darkroom-Secret": SECRET}),
+            (orjson.dumps({**completion(mine), "attempt_token": others["attempt_token"]}), {"X-Darkroom-Secret": SECRET}),
+            (orjson.dumps({**completion(mine), "task_id": str(new_id())}), {"X-Darkroom-Secret": SECRET}),
+            (orjson.dumps({**completion(mine), "task_id": "17"}), {"X-Darkroom-Secret": SECRET}),
         ]
         for raw, headers in forged:
             status, answer = await studio.say("task-complete", raw, headers)
@@ -395,6 +395,7 @@ async def test_a_signed_call_counts_and_forged_ones_do_not(
 async def test_a_call_without_a_task_or_that_is_no_json_is_bad(open_studio: Any) -> None:
     async with open_studio() as studio:
         for path in ("task-complete", "task-failed"):
+            assert (await studio.say(path, b"{}", {"X-Internal-Secret": SECRET}))[0] == 400
             for raw in (b"{}", b'{"task_id": ""}', b"[]", b"nothing", b'{"task_id": 5}'):
                 assert (await studio.say(path, raw))[0] == 400
         assert (await studio.say("task-complete", orjson.dumps({"task_id": str(new_id()), "images": "none"})))[0] == 400

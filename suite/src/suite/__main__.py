@@ -27,6 +27,7 @@ def up(
     home: HomeOption = DEFAULT_HOME,
     kafka: Annotated[bool, typer.Option("--kafka", help="a real Kafka instead of the bus in memory")] = False,
     s3: Annotated[bool, typer.Option("--s3", help="objects in a real S3 server instead of a folder; neither sees what the other keeps")] = False,
+    simulator: Annotated[bool, typer.Option("--simulator", help="stand-ins for n8n, which makes the pictures, and WeChat")] = False,
     separate: Annotated[bool, typer.Option("--separate", help="a process per service; brings --kafka along")] = False,
     replica: Annotated[list[str] | None, typer.Option("--replicas", help="with --separate: SERVICE=N processes, may be repeated")] = None,
     roomy: Annotated[bool, typer.Option("--roomy", help="limits and caps off; refused outside loopback")] = False,
@@ -39,8 +40,10 @@ def up(
     from suite.options import Options
     from suite.up import up as stay_up
 
+    if simulator and provider not in (None, "n8n"):
+        raise typer.BadParameter("goes with the provider n8n only", param_hint="--simulator")
     options = Options(
-        kafka=kafka, s3=s3, separate=separate, any_ports=any_ports, profile="roomy" if roomy else "normal", provider=provider,
+        kafka=kafka, s3=s3, simulator=simulator, separate=separate, any_ports=any_ports, profile="roomy" if roomy else "normal", provider=provider,
         replicas=_replicas(replica or [], separate=separate), kafka_compiles_fully=warm,
     )  # fmt: skip
     carry_out(Home(home), stay_up(Home(home), options))

@@ -24,6 +24,7 @@ from suite.surroundings import environment_of, shared_environment
 if TYPE_CHECKING:
     from suite.embedded.kafka import EmbeddedKafka
     from suite.embedded.s3 import EmbeddedS3
+    from suite.embedded.simulator import EmbeddedSimulator
 
 Tell = Callable[[str], None]
 
@@ -40,6 +41,7 @@ class Foundation:
     postgres: EmbeddedPostgres
     kafka: EmbeddedKafka | None
     s3: EmbeddedS3 | None
+    simulator: EmbeddedSimulator | None
     databases: Mapping[str, DatabaseUrls]
     shared: Mapping[str, str]
 
@@ -59,7 +61,7 @@ class Foundation:
         restarts = 0
         while True:
             await asyncio.sleep(WATCH_SECONDS)
-            for name, part in (("PostgreSQL", self.postgres), ("Kafka", self.kafka), ("S3", self.s3)):
+            for name, part in (("PostgreSQL", self.postgres), ("Kafka", self.kafka), ("S3", self.s3), ("The simulator", self.simulator)):
                 if part is not None and part.pid is None:
                     restarts += 1
                     if restarts > RESTARTS_MAX:
@@ -80,6 +82,7 @@ async def laid(home: Home, ports: Ports, options: Options, tell: Tell) -> AsyncI
             await postgres.start()
             databases = dict(zip(WITH_DATA, await asyncio.gather(*(postgres.ensure_database(name) for name in WITH_DATA)), strict=True))
             s3 = await _start_s3(home, ports, stack) if options.s3 else None
+            simulator = await _start_simulator(home, ports, stack) if options.simulator else None
             await importing
             kafka = await kafka_starting if kafka_starting is not None else None
         except BaseException:
@@ -89,8 +92,9 @@ async def laid(home: Home, ports: Ports, options: Options, tell: Tell) -> AsyncI
             await asyncio.gather(*others, return_exceptions=True)
             raise
         bus_url = kafka.url if kafka is not None else "memory://"
-        shared = shared_environment(home, ports, options, bus_url=bus_url, objects=s3.environment if s3 is not None else {})
-        foundation = Foundation(home, ports, postgres, kafka, s3, databases, shared)
+        by_parts = {**(s3.environment if s3 is not None else {}), **(simulator.environment if simulator is not None else {})}
+        shared = shared_environment(home, ports, options, bus_url=bus_url, by_parts=by_parts)
+        foundation = Foundation(home, ports, postgres, kafka, s3, simulator, databases, shared)
         await asyncio.gather(*(_migrate(foundation, member) for member in MEMBERS if member.name in WITH_DATA))
         yield foundation
 
@@ -131,6 +135,18 @@ async def _start_s3(home: Home, ports: Ports, stack: AsyncExitStack) -> Embedded
     stack.push_async_callback(_stop, s3.stop)
     await s3.start()
     return s3
+
+
+async def _start_simulator(home: Home, ports: Ports, stack: AsyncExitStack) -> EmbeddedSimulator:
+    from suite.embedded.simulator import EmbeddedSimulator
+
+    simulator = EmbeddedSimulator(
+        home.logs / "simulator.log", ports.simulator, secret=home.secret("simulator-n8n"), signing_secret=home.secret("simulator-callback"),
+        app_secret=home.secret("simulator-wechat"),
+    )  # fmt: skip
+    stack.push_async_callback(_stop, simulator.stop)
+    await simulator.start()
+    return simulator
 
 
 async def apply_topics(servers: str) -> list[str]:

@@ -15,6 +15,7 @@ class Options:
     separate: bool = False
     any_ports: bool = False
     s3: bool = False
+    simulator: bool = False
     profile: Literal["normal", "roomy"] = "normal"
     provider: str | None = None
     replicas: Mapping[str, int] = field(default_factory=dict)

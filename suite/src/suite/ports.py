@@ -16,7 +16,8 @@ POSTGRES_PORT = 8132
 KAFKA_PORT = 8192
 MAILBOX_PORT = 8125
 S3_PORT = 8133
-PARTS = ("postgres", "kafka", "mailbox", "s3")
+SIMULATOR_PORT = 8150
+PARTS = ("postgres", "kafka", "mailbox", "s3", "simulator")
 ADMIN_OFFSET = 1000
 REPLICA_STEP = 40
 _FREE_BASES = range(15_000, 28_000)
@@ -31,6 +32,7 @@ class Ports:
     kafka: int
     mailbox: int
     s3: int
+    simulator: int
 
     def taken(self) -> list[str]:
         """The service ports somebody else listens on, as words."""
@@ -57,7 +59,7 @@ def choose_ports(home: Home, *, any_ports: bool, replicas: Mapping[str, int]) ->
         chosen = home.remembered("ports", _free_ports)
     else:
         names = {name: _number(f"{name.upper()}_PORT", PORTS[name]) for name in NAMES}
-        parts = {"postgres": POSTGRES_PORT, "kafka": KAFKA_PORT, "mailbox": MAILBOX_PORT, "s3": S3_PORT}
+        parts = {"postgres": POSTGRES_PORT, "kafka": KAFKA_PORT, "mailbox": MAILBOX_PORT, "s3": S3_PORT, "simulator": SIMULATOR_PORT}
         chosen = {**names, **{part: _number(f"DARKROOM_{part.upper()}_PORT", port) for part, port in parts.items()}}
     services = {name: [chosen[name] + REPLICA_STEP * n for n in range(replicas.get(name, 1))] for name in NAMES}
     return Ports(services, **{part: chosen.get(part) or free_port() for part in PARTS})  # a folder of an older version knows fewer parts

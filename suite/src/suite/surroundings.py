@@ -39,8 +39,8 @@ def admin_addresses(ports: Ports) -> dict[str, list[str]]:
     return {name: [f"http://127.0.0.1:{port + ADMIN_OFFSET}" for port in ports.services[name]] for name in NAMES}
 
 
-def shared_environment(home: Home, ports: Ports, options: Options, *, bus_url: str, objects: Mapping[str, str]) -> dict[str, str]:
-    """What all services must agree on. `objects` is said by an embedded S3 server, where there is one."""
+def shared_environment(home: Home, ports: Ports, options: Options, *, bus_url: str, by_parts: Mapping[str, str]) -> dict[str, str]:
+    """What all services must agree on. `by_parts` is said by an embedded S3 server and the simulator, where there are any."""
     made = {
         "DARKROOM_URL": f"http://127.0.0.1:{ports.services['gateway'][0]}",
         "DARKROOM_OBJECTS_URL": f"file://{quote(str(home.objects))}",
@@ -52,7 +52,7 @@ def shared_environment(home: Home, ports: Ports, options: Options, *, bus_url: s
         "IDENTITY_ENVELOPE_SECRET": home.secret(ENVELOPE),
         "IDENTITY_LOOKUP_SECRET": home.secret(LOOKUP),
     }
-    forced = {**objects, "DARKROOM_BUS_URL": bus_url, "DARKROOM_SERVICE_JWKS_PATH": str(make_keys(home)), "DARKROOM_PROFILE": options.profile}
+    forced = {**by_parts, "DARKROOM_BUS_URL": bus_url, "DARKROOM_SERVICE_JWKS_PATH": str(make_keys(home)), "DARKROOM_PROFILE": options.profile}
     if options.provider is not None:
         forced["GENERATION_PROVIDER"] = options.provider
     # What the caller set (another public address, a provider's key) comes through, what makes the suite one suite does not.
@@ -81,5 +81,5 @@ def public_environment(shared: Mapping[str, str], databases: Mapping[str, Databa
     """What `darkroom status -o env` prints, so that any script can join in."""
     mailbox = {"DARKROOM_MAILBOX_URL": f"http://127.0.0.1:{shared['NOTIFY_MAILBOX_PORT']}"}
     names = ["DARKROOM_URL", "DARKROOM_BUS_URL", "DARKROOM_OBJECTS_URL", *(f"{name.upper()}_URL" for name in NAMES)]
-    keys = {name: shared[name] for name in ("DARKROOM_OBJECTS_ACCESS_KEY", "DARKROOM_OBJECTS_SECRET_KEY") if name in shared}
+    keys = {name: shared[name] for name in ("DARKROOM_OBJECTS_ACCESS_KEY", "DARKROOM_OBJECTS_SECRET_KEY", "DARKROOM_SIMULATOR_URL") if name in shared}
     return {**{name: shared[name] for name in names}, **keys, **mailbox, **{f"{name.upper()}_DATABASE_URL": urls.role_url for name, urls in databases.items()}}

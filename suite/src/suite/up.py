@@ -81,6 +81,8 @@ async def _greet(home: Home, running: Running, seconds: float) -> None:
     except SuiteError as error:
         err.print(f"  {error}", style="red", markup=False)
     out.print(f"  mailbox      {running.state.environment['DARKROOM_MAILBOX_URL']}")
+    if running.foundation.simulator is not None:
+        out.print(f"  simulator    {running.foundation.simulator.url}   [dim]n8n and WeChat; /control steers it[/]")
     for name, urls in running.state.admin_urls.items():
         address = running.state.environment[f"{name.upper()}_URL"]
         out.print(f"  {name:<12} {address}   [dim]numbers at {urls[0]}/metrics[/]")

@@ -30,7 +30,7 @@ class GenerationSettings(ServiceSettings):
     n8n_url: str = ""
     """The address before a webhook's name, such as https://n8n.example.com/webhook."""
     n8n_secret: SecretStr = SecretStr("")
-    """Sent to the webhook, and taken from workflows that call back, in the header X-Internal-Secret."""
+    """Sent to the webhook, and taken from workflows that call back, in the header X-Darkroom-Secret."""
     n8n_wait_seconds: float = Field(default=30, gt=0)
     n8n_slots: int = Field(default=16, ge=1)
     """Webhooks called at once; a task that waits for its workflow holds no slot."""

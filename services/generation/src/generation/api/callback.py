@@ -15,7 +15,7 @@ from common.web.photo import Ok
 from generation import commands
 from generation.deps import Deps
 from generation.domain import Callback
-from generation.providers.n8n import COMPLETE_PATH, FAILED_PATH, SECRET_HEADER, TOKEN_HEADER
+from generation.providers.n8n import COMPLETE_PATH, FAILED_PATH, INNER_SECRET_HEADER, SECRET_HEADER, TOKEN_HEADER
 from generation.schemas import callback as shapes
 
 log = get_logger()
@@ -64,7 +64,8 @@ async def _take(request: Request[Deps], says: Literal["complete", "failed"], sha
 
 def _knows_secret(deps: Deps, http: web.Request) -> bool:
     """Plain workflow nodes cannot sign: they name the secret we share."""
-    secret, given = deps.settings.n8n_secret.get_secret_value(), http.headers.get(SECRET_HEADER, "")
+    secret = deps.settings.n8n_secret.get_secret_value()
+    given = http.headers.get(SECRET_HEADER) or http.headers.get(INNER_SECRET_HEADER) or ""
     return bool(secret) and hmac.compare_digest(given.encode(), secret.encode())
 
 

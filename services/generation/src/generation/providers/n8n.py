@@ -18,7 +18,10 @@ from generation.providers.local.pool import Pool, PoolBroken
 
 WORKFLOWS: dict[Kind, str] = {"fitting": "fitting-batch", "photography": "photography-batch", "travel": "photography-batch"}
 """The path of each kind's webhook."""
-SECRET_HEADER = "X-Internal-Secret"
+SECRET_HEADER = "X-Darkroom-Secret"
+"""Both ways, so that one header credential in n8n serves webhook and call back."""
+INNER_SECRET_HEADER = "X-Internal-Secret"
+"""Also taken, from workflows that call generation directly: the gateway lets no header of this family in."""
 TOKEN_HEADER = "X-Darkroom-Attempt-Token"
 COMPLETE_PATH = "/api/callback/task-complete"
 FAILED_PATH = "/api/callback/task-failed"
