@@ -103,6 +103,10 @@ class Identity:
         async with self._session.request(method, self.url + path, **options) as answer:
             return answer.status, answer.headers, await answer.json(content_type=None)
 
+    def open(self, path: str) -> Any:
+        """A page, as a context."""
+        return self._session.get(self.url + path)
+
     async def sign_up(self, email: str = "ada@darkroom.example", **given: Any) -> dict[str, Any]:
         status, _, user = await self.ask("POST", "/users", json={"username": "ada", "email": email, "password": "correct horse", **given})
         assert status == 201, user
