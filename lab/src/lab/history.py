@@ -10,14 +10,18 @@ from uuid import UUID
 
 from common.bus.envelope import Outgoing, open_envelope, seal
 from common.events import (
+    DeliveryRequested,
     Fact,
     Item,
+    MembershipChanged,
+    OrderPaid,
     TaskCancelled,
     TaskCompleted,
     TaskCreated,
     TaskEnded,
     TaskFailed,
     UserRegistered,
+    UserUpdated,
     WorkCreated,
     groups_of,
 )
@@ -104,6 +108,7 @@ def make_history(chance: random.Random, *, people: int = 6, tasks: int = 40) -> 
     happened: list[tuple[datetime, Fact]] = []
     for user_id in history.people:
         happened.append((_moment(chance, 0, 5), _registered(chance, user_id)))
+        happened += _life_of(chance, user_id)
         for _ in range(chance.randint(0, 2)):
             photo = Photo(_id(chance), user_id, chance.random() < 0.5)
             history.photos.append(photo)
@@ -196,6 +201,21 @@ def _work_of(end: TaskEnded) -> WorkCreated:
 
 def _registered(chance: random.Random, user_id: UUID) -> UserRegistered:
     return UserRegistered(sequence=1, user_id=user_id, name=f"p{user_id.hex[-6:]}", avatar_key=chance.choice((None, "uploads/a/b.webp")), source="email")
+
+
+def _life_of(chance: random.Random, user_id: UUID) -> list[tuple[datetime, Fact]]:
+    """What else is told of a person: a new name, something bought, mails."""
+    order: dict[str, object] = {
+        "user_id": user_id, "order_no": f"ORDER{chance.randrange(10**13):013}ABCDEF", "package_id": "member-30d", "asset": "point", "granted": 2000,
+        "price_minor": 500, "currency": "USD", "method": "stripe", "membership_days": 30,
+    }  # fmt: skip
+    until = BEGAN_AT + timedelta(days=30)
+    return [
+        (_moment(chance, 5, 20), UserUpdated(sequence=2, user_id=user_id, name=f"q{user_id.hex[-6:]}", role="user", status="active")),
+        (_moment(chance, 5, 20), OrderPaid.model_validate({"sequence": 1, **order})),
+        (_moment(chance, 5, 20), MembershipChanged(sequence=1, user_id=user_id, kind="extended", active_until=until)),
+        (_moment(chance, 5, 20), DeliveryRequested(sequence=1, user_id=user_id, template="email_verification", ref=str(_id(chance)))),
+    ]
 
 
 def _moment(chance: random.Random, first_minute: float, last_minute: float) -> datetime:
