@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
+import orjson
 import pytest
 
 from common.ids import UserId, new_id
@@ -45,6 +46,13 @@ async def test_a_picture_past_ten_mebibytes_is_refused_before_works_hears_of_it(
     form = aiohttp.FormData(ADA)
     form.add_field("avatar", io.BytesIO(b"\xff" * (10 * 1024**2 + 1)), filename="me.jpg", content_type="image/jpeg")
     status, headers, _ = await identity.ask("POST", "/users", data=form)
+    assert (status, headers["X-Error-Code"]) == (413, "60001")
+    assert works.asked == []
+
+
+async def test_a_data_url_past_ten_mebibytes_is_refused_as_too_large(identity: Any, works: Any) -> None:
+    body = orjson.dumps({**ADA, "avatar": "data:image/png;base64," + "A" * (14 * 1024**2)})
+    status, headers, _ = await identity.ask("POST", "/users", data=io.BytesIO(body), headers={"Content-Type": "application/json"})
     assert (status, headers["X-Error-Code"]) == (413, "60001")
     assert works.asked == []
 

@@ -8,6 +8,7 @@ from common.web import Request
 from identity import clients
 from identity.deps import Deps
 
+PICTURE_BYTES_MAX = 10 * 1024 * 1024
 _NOT_YOURS = "is not an upload of yours"
 _LINK_LENGTH_MAX = 2048
 
@@ -25,6 +26,8 @@ async def read_avatar(request: Request[Deps], given: str | None) -> Picture | No
     if not given:
         return None
     if given[:5].lower() == "data:":
+        if (len(given) - given.find(",") - 1) * 3 // 4 > PICTURE_BYTES_MAX + 2:
+            raise FileTooLarge(f"avatar: a file may have at most {PICTURE_BYTES_MAX} bytes")
         return Picture(content=given)
     key = request.deps.links.key_of(given, good_at=request.deps.db.clock.now()) if len(given) <= _LINK_LENGTH_MAX else None
     owner = await _asker(request) if key is not None else None

@@ -11,7 +11,7 @@ from common.web import Answer, Request, Route
 from common.web.body import parse_fields
 from identity import commands, store
 from identity.api import logins
-from identity.api.avatars import keep_avatar, read_avatar
+from identity.api.avatars import PICTURE_BYTES_MAX, keep_avatar, read_avatar
 from identity.api.logins import email_hash_of
 from identity.api.people import avatar_url
 from identity.api.tokens import open_session
@@ -19,9 +19,8 @@ from identity.deps import Deps
 from identity.domain import Person, Registered, Registration
 from identity.schemas.song import Login, SignUp, User
 
-PICTURE_BYTES_MAX = 10 * 1024 * 1024
 FORM_BYTES_MAX = 11 * 1024 * 1024
-JSON_BYTES_MAX = 15 * 1024 * 1024
+JSON_BYTES_MAX = 16 * 1024 * 1024
 _SECRET = {"Cache-Control": "no-store"}
 
 

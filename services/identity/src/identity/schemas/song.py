@@ -7,8 +7,8 @@ from pydantic import AfterValidator, Field, StringConstraints
 from common.web import Model, Moment
 from identity.domain import Person, Purse, normal_email, normal_password
 
-# 10 MiB as base64, with the words before it.
-AVATAR_LENGTH_MAX = 14 * 1024 * 1024
+# More than 10 MiB as base64, so that a picture that is too large is told so.
+AVATAR_LENGTH_MAX = 16 * 1024 * 1024
 
 
 class SignUp(Model):
