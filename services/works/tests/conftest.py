@@ -24,9 +24,10 @@ from common.testing.doors import SECRET, Door, Passes, open_door
 from works import commands
 from works.api import ROUTES
 from works.app import CONFIG_KEYS, MAX_UPLOAD_SIZE
+from works.caches import Remembered
 from works.deps import Deps
 from works.domain import StorageTerms
-from works.lanes import open_expect_lane, open_files_lane, open_works_lane
+from works.lanes import open_expect_lane, open_files_lane, open_reactions_lane, open_works_lane
 from works.pictures.intake import Intake
 from works.pictures.pool import PictureLimits, PicturePool
 from works.pictures.thumbnails import Thumbnails
@@ -186,11 +187,17 @@ async def works(service_database: Any, tmp_path: Path, server: Any, storage: Sto
     config = Config(db, CONFIG_KEYS)
     intake = Intake(tmp_path / "spool", pool=pool, objects=objects, bytes_max=lambda: config[MAX_UPLOAD_SIZE] * 1024**2)
     intake.open()
-    async with open_expect_lane(db, storage) as expect_file, open_files_lane(db, storage) as save_file, open_works_lane(db) as create_work:
+    async with (
+        open_expect_lane(db, storage) as expect_file,
+        open_files_lane(db, storage) as save_file,
+        open_works_lane(db) as create_work,
+        open_reactions_lane(db) as react,
+    ):
         deps = Deps(
             db=db, clock=clock, objects=objects, signer=UrlSigner(SECRET, "http://gateway"), intake=intake, config=config, storage=storage,
             thumbnails=Thumbnails(intake, objects, side_px=400), incoming_seconds=900,
-            expect_file=expect_file, save_file=save_file, create_work=create_work,
+            expect_file=expect_file, save_file=save_file, create_work=create_work, react=react,
+            public_works=Remembered(seconds=0, values_max=1), kept_numbers=Remembered(seconds=0, values_max=1),
         )  # fmt: skip
         async with open_door(ROUTES, deps, name="works") as door:
             yield Works(db, clock, deps, door, tmp_path)

@@ -47,7 +47,7 @@ async def test_a_work_in_the_words_of_the_dialect(works: Any, facts: Any) -> Non
     assert work == {
         "work_id": str(task), "user_id": str(user), "task_id": str(task), "type": "travel", "status": "completed", "title": "A trip", "audio_url": None,
         "scene_id": None, "ai_description": "warm", "tags": ["sea"], "batch_count": 3, "failed_count": 1,
-        "error": None, "is_favorite": False, "is_public": False,
+        "error": None, "is_favorite": False, "is_public": False, "plays": 0, "likes": 0,
         "created_at": "2026-01-01T00:00:00.000Z", "updated_at": "2026-01-01T01:00:00.000Z",
     }  # fmt: skip
     assert [(image["format"], image["batch_index"], image["width"], image["height"]) for image in images] == [("webp", 0, 8, 6), ("webp", 1, 8, 6)]
@@ -198,7 +198,7 @@ async def test_the_lists_walk_their_indexes(works: Any, facts: Any) -> None:
             (Wanted(reaches=(Reach(user),), kinds=PICTURE_KINDS, status="completed", limit=20, offset=0), "work_seen"),
             (Wanted(reaches=(Reach(user),), status="processing", limit=20, offset=0), "work_unseen"),
             (Wanted(reaches=(Reach(None, is_public=True),), limit=20, offset=0), "work_public"),
-            (Wanted(reaches=(Reach(None, is_public=True),), tag="sea", limit=20, offset=0), "work_public"),
+            (Wanted(reaches=(Reach(None, is_public=True),), tag="sea", limit=20, offset=0), "public_tag_by_age"),
         ):
             await store.list_works(Explaining(), wanted)
             assert index in plans[-1], plans[-1]

@@ -11,6 +11,7 @@ from pydantic import Field
 from common.auth import open_authenticator
 from common.bus import Bus
 from common.bus.consumer import UNHURRIED
+from common.client import ServiceClient
 from common.config import Config, Key
 from common.db import Database
 from common.metrics import Metrics
@@ -18,9 +19,11 @@ from common.objects import ObjectStore, UrlSigner, open_objects
 from common.service import Service, every, opened_database
 from works import upkeep
 from works.api import ROUTES
+from works.caches import Remembered
+from works.clients import People
 from works.consumers import subscriptions
 from works.deps import Deps
-from works.lanes import open_expect_lane, open_files_lane, open_works_lane
+from works.lanes import open_expect_lane, open_files_lane, open_reactions_lane, open_works_lane
 from works.pictures.intake import Intake
 from works.pictures.pool import PictureLimits, PicturePool
 from works.pictures.thumbnails import Thumbnails
@@ -41,16 +44,20 @@ async def open_service(settings: WorksSettings, bus: Bus) -> AsyncIterator[Servi
     async with (
         opened_database(settings, "works", bus, migrations=MIGRATIONS) as (db, relay),
         open_authenticator(settings, "works") as authenticator,
+        ServiceClient("identity", settings, "works") as identity,
         _opened_objects(settings) as objects,
         _opened_config(db) as config,
         opened_intake(settings, objects, config) as intake,
     ):
         signer = UrlSigner.of_settings(settings.shared)
         expect_file, save_file, create_work = open_expect_lane(db, settings.storage), open_files_lane(db, settings.storage), open_works_lane(db)
+        react = open_reactions_lane(db)
         deps = Deps(
             db=db, clock=db.clock, objects=objects, signer=signer, intake=intake, config=config, storage=settings.storage,
             thumbnails=Thumbnails(intake, objects, side_px=settings.thumbnail_side_px), incoming_seconds=settings.incoming_seconds,
-            expect_file=expect_file, save_file=save_file, create_work=create_work,
+            expect_file=expect_file, save_file=save_file, create_work=create_work, react=react, people=People(identity),
+            public_works=Remembered(seconds=settings.public_works_kept_seconds, values_max=settings.public_works_kept_max),
+            kept_numbers=Remembered(seconds=settings.numbers_kept_seconds, values_max=1),
             revocations=authenticator.revocations,
         )  # fmt: skip
         yield Service(
@@ -65,8 +72,12 @@ async def open_service(settings: WorksSettings, bus: Bus) -> AsyncIterator[Servi
             routes=ROUTES,
             subscriptions=subscriptions,
             consumer_limits=UNHURRIED,
-            lanes=[expect_file, save_file, create_work],
-            loops=[every(_CONFIG_SECONDS, config.read), every(settings.loose_sweep_seconds, partial(upkeep.remove_loose_objects, deps))],
+            lanes=[expect_file, save_file, create_work, react],
+            loops=[
+                every(_CONFIG_SECONDS, config.read),
+                every(settings.loose_sweep_seconds, partial(upkeep.remove_loose_objects, deps)),
+                every(settings.plays_sweep_seconds, partial(upkeep.forget_plays, deps)),
+            ],
         )
 
 

@@ -8,13 +8,16 @@ from common.db import Database
 from common.lane import Lane
 from common.objects import ObjectStore, UrlSigner
 from common.revocations import Revocations
-from works.domain import Kept, NewWork, SavedFile, StorageTerms, StoredFile
+from works.caches import KeptNumbers, PublicWorks
+from works.clients import People
+from works.domain import Counted, Kept, NewWork, Reaction, SavedFile, StorageTerms, StoredFile
 from works.pictures.intake import Intake
 from works.pictures.thumbnails import Thumbnails
 
 ExpectLane = Lane[StoredFile, None]
 FilesLane = Lane[StoredFile, SavedFile]
 WorksLane = Lane[NewWork, Kept]
+ReactionsLane = Lane[Reaction, Counted]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,4 +36,8 @@ class Deps:
     expect_file: ExpectLane
     save_file: FilesLane
     create_work: WorksLane
+    react: ReactionsLane
+    public_works: PublicWorks
+    kept_numbers: KeptNumbers
+    people: People | None = None
     revocations: Revocations | None = None

@@ -1,5 +1,6 @@
 """Works and what tasks tell of them: statuses, folding, who may see what. No I/O, no clock, no ids of its own."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,6 +18,11 @@ KINDS: tuple[Kind, ...] = ("fitting", "photography", "travel", "song", "photo")
 PICTURE_KINDS: tuple[Kind, ...] = ("fitting", "photography", "travel")
 SEEN: tuple[Status, ...] = ("created", "completed")
 """The statuses in which a work is there to look at; the others are on their way, or never came."""
+UNSEEN: tuple[Status, ...] = ("processing", "failed", "cancelled")
+STATUSES: tuple[Status, ...] = (*SEEN, *UNSEEN)
+
+EVERYBODYS_ROWS_MAX = 10_000
+"""How deep a numbered page of everybody's works may lie; deeper ones would walk an index that grows for ever."""
 
 TaskFact = TaskCreated | TaskEnded
 
@@ -65,6 +71,7 @@ class Work:
     created_at: datetime
     updated_at: datetime
     version: int = 1
+    edition: int = 1
     plays: int = 0
     likes: int = 0
     songs: tuple[Body, ...] = ()
@@ -99,13 +106,49 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """What an owner changes about a work; None leaves it. `version` is the one the caller saw, if that matters to them."""
+    """What an owner changes about a work; None leaves it. `edition` is the one the caller saw, if that matters to them."""
 
     work_id: UUID
     is_favorite: bool | None = None
     is_public: bool | None = None
     tags: tuple[str, ...] | None = None
-    version: int | None = None
+    edition: int | None = None
+
+
+PLAY_COUNTS_AFTER = timedelta(hours=1)
+"""How long after a play that counted the same listener counts again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reaction:
+    """What somebody who sees a work does with it."""
+
+    work_id: UUID
+    viewer: Principal
+    says: Literal["play", "like", "unlike"]
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """How often a work was played, and by how many it is liked."""
+
+    work_id: UUID
+    plays: int
+    likes: int
+
+
+class Moved(Counter[str]):
+    """By how much kept numbers change: per status, and `public`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """How many works there are."""
+
+    total: int
+    today: int
+    completed: int
+    failed: int
 
 
 def owns(viewer: Principal | None, user_id: UUID) -> bool:
@@ -121,6 +164,25 @@ class Reach:
     is_public: bool | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in a list a work stands: right before what is older."""
+
+    created_at: datetime
+    work_id: UUID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Everybodys:
+    """What an operator's list of all works is asked for."""
+
+    kinds: tuple[Kind, ...] = KINDS
+    statuses: tuple[Status, ...] = STATUSES
+    user_id: UUID | None = None
+    limit: int
+    offset: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
     """What a list is asked for. `reaches` do not overlap; without a status everything that is there to see counts."""
@@ -131,7 +193,8 @@ class Wanted:
     is_favorite: bool | None = None
     tag: str | None = None
     limit: int
-    offset: int
+    offset: int = 0
+    after: Place | None = None
 
     @property
     def reaches_everybody(self) -> bool:
@@ -201,6 +264,13 @@ def body_of(fact: TaskFact) -> Body:
     elif isinstance(fact, TaskFailed):
         body["message"] = fact.message
     return body
+
+
+def keys_of(body: Body) -> list[str]:
+    """Every object a row names."""
+    items = body.get("items", ())
+    found = [body.get("image"), *(item["key"] for item in items), *(item.get("cover") for item in items)]
+    return [key for key in found if key is not None]
 
 
 def stored(item: Item) -> StoredItem:
@@ -292,6 +362,15 @@ def owner_of(key: str) -> UUID | None:
     folder, _, rest = key.partition("/")
     try:
         return UUID(rest.partition("/")[0]) if folder in ("uploads", "incoming") else None
+    except ValueError:
+        return None
+
+
+def task_of(key: str) -> UUID | None:
+    """Which task made what lies under a key."""
+    folder, _, rest = key.partition("/")
+    try:
+        return UUID(rest.partition("/")[0]) if folder == "results" else None
     except ValueError:
         return None
 

@@ -1,4 +1,4 @@
-"""Callers who wait for an upload or a work to be kept, gathered into batches."""
+"""Callers who wait for an upload or a work to be kept, or a reaction to be counted, gathered into batches."""
 
 from collections.abc import Sequence
 
@@ -6,8 +6,8 @@ from common.db import Database
 from common.errors import ServiceError
 from common.lane import Lane
 from works import commands
-from works.deps import ExpectLane, FilesLane, WorksLane
-from works.domain import Kept, NewWork, SavedFile, StorageTerms, StoredFile
+from works.deps import ExpectLane, FilesLane, ReactionsLane, WorksLane
+from works.domain import PLAY_COUNTS_AFTER, Counted, Kept, NewWork, Reaction, SavedFile, StorageTerms, StoredFile
 
 
 def open_expect_lane(db: Database, terms: StorageTerms) -> ExpectLane:
@@ -38,3 +38,13 @@ def open_works_lane(db: Database) -> WorksLane:
             return await commands.create_works(tx, asks)
 
     return Lane(run, name="works")
+
+
+def open_reactions_lane(db: Database) -> ReactionsLane:
+    """Count plays and likes; those of one work together, for they wait for one row."""
+
+    async def run(asks: Sequence[Reaction]) -> list[Counted | ServiceError]:
+        async with db.transaction() as tx:
+            return await commands.react(tx, asks, play_counts_after=PLAY_COUNTS_AFTER)
+
+    return Lane(run, name="reactions")

@@ -36,6 +36,12 @@ class WorksSettings(ServiceSettings):
     deleted_wait_seconds: int = Field(default=2 * 3600, ge=0)
     """How long the bytes of a deleted upload stay: longer than any task runs and any link lives."""
     loose_sweep_seconds: float = Field(default=60, gt=0)
+    public_works_kept_seconds: float = Field(default=5, ge=0)
+    """How old a public work may be that others than its owner are shown, should the word of a change be missed. 0: always read."""
+    public_works_kept_max: int = Field(default=4096, ge=1)
+    numbers_kept_seconds: float = Field(default=5, ge=0)
+    """How old the operators' numbers of all works may be."""
+    plays_sweep_seconds: float = Field(default=300, gt=0)
     thumbnail_side_px: int = Field(default=400, ge=16, le=2000)
     picture_pixels_max: int = Field(default=40_000_000, ge=1)
     picture_side_max: int = Field(default=12_000, ge=1)

@@ -39,6 +39,7 @@ class WorkUpdated(Fact):
 
     topic: ClassVar[str] = "work.updated"
     owner: ClassVar[Service] = "works"
+    broadcast: ClassVar[tuple[Service, ...]] = ("works",)
     example: ClassVar[dict[str, Any]] = {
         "sequence": 3,
         "work_id": "0198c3a0-0000-7000-8000-000000000001",
@@ -62,6 +63,7 @@ class WorkDeleted(Fact):
 
     topic: ClassVar[str] = "work.deleted"
     owner: ClassVar[Service] = "works"
+    broadcast: ClassVar[tuple[Service, ...]] = ("works",)
     example: ClassVar[dict[str, Any]] = {
         "sequence": 4,
         "work_id": "0198c3a0-0000-7000-8000-000000000001",
@@ -83,6 +85,7 @@ class WorkPlayed(Fact):
 
     topic: ClassVar[str] = "work.played"
     owner: ClassVar[Service] = "works"
+    broadcast: ClassVar[tuple[Service, ...]] = ("works",)
     example: ClassVar[dict[str, Any]] = {
         "sequence": 5,
         "work_id": "0198c3a0-0000-7000-8000-000000000001",
@@ -104,6 +107,7 @@ class WorkLiked(Fact):
 
     topic: ClassVar[str] = "work.liked"
     owner: ClassVar[Service] = "works"
+    broadcast: ClassVar[tuple[Service, ...]] = ("works",)
     example: ClassVar[dict[str, Any]] = {
         "sequence": 6,
         "work_id": "0198c3a0-0000-7000-8000-000000000001",

@@ -9,6 +9,7 @@ from common.errors import InvalidParameter
 from common.objects import Shown, content_type_of
 from common.web import Request, Route
 from common.web.dialects import render_error
+from works.api.conditional import names
 from works.deps import Deps
 
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
@@ -31,7 +32,7 @@ async def show_file(request: Request[Deps]) -> web.StreamResponse:
     left_seconds = int(http.rel_url.query["exp"]) - int(now.timestamp())
     etag = _etag_of(key)
     headers = {**_headers_of(key), "ETag": etag, "Cache-Control": _cache_control(left_seconds)}
-    if _names(http.headers.get("If-None-Match"), etag):
+    if names(http.headers.get("If-None-Match"), etag):
         return web.Response(status=304, headers={name: headers[name] for name in ("ETag", "Cache-Control")})
     info = await deps.thumbnails.look(key)
     if http.method == "GET":
@@ -126,13 +127,6 @@ def _headers_of(key: str) -> dict[str, str]:
 def _cache_control(left_seconds: int) -> str:
     """Anybody on the way may keep it, by its whole address, for whoever has that may see it; and no longer than the link is good."""
     return f"public, max-age={max(0, left_seconds)}, immutable"
-
-
-def _names(header: str | None, etag: str) -> bool:
-    """Whether If-None-Match names this file."""
-    if header is None:
-        return False
-    return header.strip() == "*" or etag in (one.strip().removeprefix("W/") for one in header.split(","))
 
 
 ROUTES = (Route("GET", "/files/{key:.+}", show_file, auth="none", raw=True, summary="A file by its signed link"),)

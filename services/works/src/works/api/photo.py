@@ -9,9 +9,13 @@ from common.objects import UrlSigner, content_type_of, thumbnail_key
 from common.web import Answer, Request, Route
 from common.web.photo import Ok, Page
 from works import queries
+from works.api.conditional import shown
 from works.deps import Deps
 from works.domain import PICTURE_KINDS, Wanted, Work, owns
 from works.schemas.photo import PhotoWork, PhotoWorksQuery, Picture, WorkData, WorksData
+
+WorkOk = Ok[WorkData]
+WorksOk = Ok[WorksData]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,21 +45,21 @@ async def list_works(request: Request[Deps]) -> Answer:
     viewer = request.maybe_principal
     owner_id = query.user_id or (viewer.user_id if viewer is not None else None)
     wanted = Wanted(
-        reaches=queries.reach_of_owner(viewer, owner_id, is_public=query.is_public, status=query.status),
+        reaches=queries.reach_of_owner(viewer, owner_id, is_public=query.is_public, is_favorite=query.is_favorite, status=query.status),
         kinds=(query.type,) if query.type else PICTURE_KINDS,
         status=query.status,
-        is_favorite=query.is_favorite,
+        is_favorite=query.is_favorite if owner_id is not None and owns(viewer, owner_id) else None,
         limit=query.pageSize,
         offset=query.offset,
     )
     found = await queries.page_of_works(request.deps.db, wanted)
     viewing = viewing_of(request)
-    return Answer(Ok(data=WorksData(works=[render_work(work, viewing) for work in found.works], pagination=Page.of(query, found.total))))
+    return shown(request, WorksOk(data=WorksData(works=[render_work(work, viewing) for work in found.works], pagination=Page.of(query, found.total))))
 
 
 async def show_work(request: Request[Deps]) -> Answer:
-    work = await queries.seen_work(request.deps.db, request.id("work_id", WorkNotFound), request.maybe_principal)
-    return Answer(Ok(data=WorkData(work=render_work(work, viewing_of(request)))), headers={"ETag": f'"{work.version}"'})
+    work = await queries.seen_work(request.deps.db, request.deps.public_works, request.id("work_id", WorkNotFound), request.maybe_principal)
+    return shown(request, WorkOk(data=WorkData(work=render_work(work, viewing_of(request)))), edition=work.edition)
 
 
 def render_work(work: Work, viewing: Viewing) -> PhotoWork:
@@ -79,8 +83,10 @@ def render_work(work: Work, viewing: Viewing) -> PhotoWork:
         batch_count=asked,
         failed_count=max(0, asked - delivered) if work.status == "completed" else 0,
         error=body.get("message"),
-        is_favorite=work.is_favorite,
+        is_favorite=work.is_favorite and owns(viewing.viewer, work.user_id),
         is_public=work.is_public,
+        plays=work.plays,
+        likes=work.likes,
         created_at=work.created_at,
         updated_at=work.updated_at,
     )
@@ -110,8 +116,8 @@ ROUTES = (
         list_works,
         auth="optional",
         query=PhotoWorksQuery,
-        answers={200: Ok[WorksData]},
+        answers={200: WorksOk},
         summary="My works; without a token public ones",
     ),
-    Route("GET", "/api/works/{work_id}", show_work, auth="optional", answers={200: Ok[WorkData]}, summary="One work"),
+    Route("GET", "/api/works/{work_id}", show_work, auth="optional", answers={200: WorkOk}, summary="One work"),
 )

@@ -15,12 +15,15 @@ from common.web.body import parse_fields
 from common.web.song import SongPage
 from works import queries, store
 from works.api.base64_text import in_chunks, read_picture_text
+from works.api.conditional import shown
 from works.api.forms import chunks_of
 from works.api.uploads import REPLAYED, UPLOAD_SECONDS, store_picture
 from works.deps import Deps
 from works.domain import Body, Kept, NewWork, Wanted, Work, owns, uploads_folder
 from works.pictures.intake import Spooled
 from works.schemas.song import Creator, NewSongWork, Pointer, SongWork, SongWorksQuery
+
+SongWorks = SongPage[SongWork]
 
 _CREATE = "POST /works"
 _JSON_BYTES_MAX = 50 * 1024**2
@@ -53,7 +56,7 @@ async def create_work(request: Request[Deps]) -> Answer:
             kept = kept or await _create(deps, sent, work_id=work_id, user_id=user_id)
         except (FileTypeRefused, FileUnreadable) as error:
             raise WorkCreateFailed(error.detail) from error
-    work = await queries.seen_work(deps.db, kept.work_id, request.principal)
+    work = await queries.seen_work(deps.db, deps.public_works, kept.work_id, request.principal)
     headers = {"Location": f"/works/{work_id}", **(REPLAYED if kept.replayed else {})}
     return Answer(render_song_work(work, request), status=201, headers=headers)
 
@@ -68,12 +71,12 @@ async def list_works(request: Request[Deps]) -> Answer:
         reaches = queries.reach_of_owner(viewer, creator_id) if creator_id else ()
     found = await queries.page_of_works(request.deps.db, Wanted(reaches=reaches, tag=query.tag, limit=query.limit, offset=query.offset))
     results = [render_song_work(work, request) for work in found.works]
-    return Answer(SongPage[SongWork](results=results, page=query.page, limit=query.limit, total=found.total))
+    return shown(request, SongWorks(results=results, page=query.page, limit=query.limit, total=found.total))
 
 
 async def show_work(request: Request[Deps]) -> Answer:
-    work = await queries.seen_work(request.deps.db, request.id("work_id", WorkNotFound), request.maybe_principal)
-    return Answer(render_song_work(work, request))
+    work = await queries.seen_work(request.deps.db, request.deps.public_works, request.id("work_id", WorkNotFound), request.maybe_principal)
+    return shown(request, render_song_work(work, request), edition=work.edition)
 
 
 async def _known(deps: Deps, work_id: UUID, sent: _Sent) -> Kept | None:
@@ -198,6 +201,6 @@ ROUTES = (
         answers={201: SongWork},
         summary="Keep a photo as a work",
     ),
-    Route("GET", "/works", list_works, auth="optional", query=SongWorksQuery, answers={200: SongPage[SongWork]}, summary="Public works and mine"),
+    Route("GET", "/works", list_works, auth="optional", query=SongWorksQuery, answers={200: SongWorks}, summary="Public works and mine"),
     Route("GET", "/works/{work_id}", show_work, auth="optional", answers={200: SongWork}, summary="One work"),
 )

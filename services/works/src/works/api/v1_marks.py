@@ -1,78 +1,69 @@
 """What neither dialect has a path for: the gallery, plays, likes."""
 
-from datetime import timedelta
+import base64
+import binascii
+from datetime import UTC, datetime, timedelta
+from typing import Literal
 from uuid import UUID
 
-from pydantic import Field
-
-from common.errors import WorkNotFound
-from common.web import Answer, Model, Query, Request, Route
-from works import commands, queries
+from common.errors import InvalidParameter, WorkNotFound
+from common.web import Answer, Request, Route
+from works import queries
+from works.api.conditional import shown
 from works.api.song import render_song_work
 from works.deps import Deps
-from works.domain import Reach, Wanted, Work
-from works.schemas.curate import Counted
-from works.schemas.song import SongWork
+from works.domain import Place, Reaction
+from works.schemas.v1 import Gallery, GalleryQuery, WorkCounts
 
-PLAY_AGAIN = timedelta(hours=1)
-"""A listener counts once an hour."""
-
-
-class GalleryQuery(Query):
-    """How much of the gallery, and where to go on."""
-
-    limit: int = Field(default=20, ge=1, le=100)
-    page: int = Field(default=1, ge=1, le=500)
-    tag: str | None = Field(default=None, max_length=50)
-
-
-class Gallery(Model):
-    """Public works, the newest first."""
-
-    works: list[SongWork]
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_PLACE_BYTES = 24
 
 
 async def show_gallery(request: Request[Deps]) -> Answer:
     query: GalleryQuery = request.query
-    wanted = Wanted(reaches=(Reach(None, is_public=True),), tag=query.tag, limit=query.limit, offset=(query.page - 1) * query.limit)
-    found = await queries.page_of_works(request.deps.db, wanted)
-    return Answer(Gallery(works=[render_song_work(work, request) for work in found.works]))
+    after = _read_place(query.after) if query.after else None
+    works, place = await queries.list_gallery(request.deps.db, tag=query.tag, after=after, limit=query.limit)
+    return shown(request, Gallery(works=[render_song_work(work, request) for work in works], next=_write_place(place) if place else None))
 
 
 async def play(request: Request[Deps]) -> Answer:
-    work = await _seen(request)
-    async with request.deps.db.transaction() as tx:
-        counted = await commands.count_play(tx, work, request.user_id, again_after=PLAY_AGAIN)
-    return Answer(_counted(counted))
+    return await _react(request, "play")
 
 
 async def like(request: Request[Deps]) -> Answer:
-    return await _like(request, liked=True)
+    return await _react(request, "like")
 
 
 async def unlike(request: Request[Deps]) -> Answer:
-    return await _like(request, liked=False)
+    return await _react(request, "unlike")
 
 
-async def _like(request: Request[Deps], *, liked: bool) -> Answer:
-    work = await _seen(request)
-    async with request.deps.db.transaction() as tx:
-        counted = await commands.like(tx, work, request.user_id, liked=liked)
-    return Answer(_counted(counted))
+async def _react(request: Request[Deps], says: Literal["play", "like", "unlike"]) -> Answer:
+    deps, work_id = request.deps, request.id("work_id", WorkNotFound)
+    counted = await deps.react(Reaction(work_id, request.principal, says))
+    deps.public_works.drop(work_id)
+    return Answer(WorkCounts(work_id=work_id, plays=counted.plays, likes=counted.likes))
 
 
-async def _seen(request: Request[Deps]) -> Work:
-    work_id: UUID = request.id("work_id", WorkNotFound)
-    return await queries.seen_work(request.deps.db, work_id, request.principal)
+def _write_place(place: Place) -> str:
+    moment = (place.created_at - _EPOCH) // _MICROSECOND
+    return base64.urlsafe_b64encode(moment.to_bytes(8, "big") + place.work_id.bytes).decode()
 
 
-def _counted(work: Work) -> Counted:
-    return Counted(work_id=work.work_id, plays=work.plays, likes=work.likes)
+def _read_place(given: str) -> Place:
+    try:
+        content = base64.b64decode(given.encode("ascii"), altchars=b"-_", validate=True)
+        if len(content) != _PLACE_BYTES:
+            raise ValueError
+        return Place(_EPOCH + int.from_bytes(content[:8], "big") * _MICROSECOND, UUID(bytes=content[8:]))
+    except (ValueError, OverflowError, binascii.Error):
+        raise InvalidParameter.of("after", "must be the `next` of an earlier answer") from None
 
 
 ROUTES = (
     Route("GET", "/v1/gallery", show_gallery, auth="optional", query=GalleryQuery, answers={200: Gallery}, summary="Public works, the newest first"),
-    Route("POST", "/v1/works/{work_id}/plays", play, answers={200: Counted}, summary="It was played; counts once an hour per listener"),
-    Route("PUT", "/v1/works/{work_id}/like", like, answers={200: Counted}, summary="Like it"),
-    Route("DELETE", "/v1/works/{work_id}/like", unlike, answers={200: Counted}, summary="Not any more"),
+    Route("POST", "/v1/works/{work_id}/plays", play, answers={200: WorkCounts}, summary="It was played; counts once an hour per listener"),
+    Route("PUT", "/v1/works/{work_id}/like", like, answers={200: WorkCounts}, summary="Like it"),
+    Route("DELETE", "/v1/works/{work_id}/like", unlike, answers={200: WorkCounts}, summary="Not any more"),
 )

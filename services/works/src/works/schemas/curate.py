@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import Field, StringConstraints
 
-from common.web import Model
+from common.web import Model, Query
 from common.web.photo import Page, PageQuery
 from works.domain import Kind, Status
 from works.schemas.photo import PhotoWork
@@ -37,6 +37,12 @@ class AdminWorksQuery(PageQuery):
     user_id: UUID | None = None
 
 
+class Reason(Query):
+    """Why an operator deletes something; it is kept with the deed."""
+
+    reason: str = Field(default="", max_length=500)
+
+
 class AdminWork(PhotoWork):
     """A work with its owner's name and picture."""
 
@@ -52,6 +58,8 @@ class AdminWorksData(Model):
 
 
 class OverviewWorks(Model):
+    """How many works there are; `today_works` were asked for since midnight UTC."""
+
     total_works: int
     today_works: int
     completed_works: int
@@ -59,12 +67,6 @@ class OverviewWorks(Model):
 
 
 class Overview(Model):
+    """What works adds to the operators' overview."""
+
     works: OverviewWorks
-
-
-class Counted(Model):
-    """How often a work was played, and by how many it is liked."""
-
-    work_id: UUID
-    plays: int
-    likes: int

@@ -30,7 +30,7 @@ class Picture(Model):
 class PhotoWork(Model):
     """A work; one kept by hand has no task. `batch_count` was asked for, `failed_count` of them never came; `error` says why nothing did.
 
-    `thumbnail_url` is a small picture of it, in WebP.
+    `thumbnail_url` is a small picture of it, in WebP. Whether it is a favourite is its owner's own affair: others always see false.
     """
 
     work_id: UUID
@@ -50,6 +50,8 @@ class PhotoWork(Model):
     error: str | None
     is_favorite: bool
     is_public: bool
+    plays: int
+    likes: int
     created_at: Moment
     updated_at: Moment
 
