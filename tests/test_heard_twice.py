@@ -46,6 +46,8 @@ from works.settings import WorksSettings
 
 QUICK = ConsumerLimits(wait_seconds=1, retry_seconds=0.01, commit_seconds=0.005)
 NEVER_TOO_MANY = 10_000
+ORDERS_MAX = 150
+"""All orders of five topics and fewer; of more topics as many by chance, so that every pair comes in both ways many times."""
 
 State = dict[str, Any]
 Batches = Sequence[Sequence[Outgoing]]
@@ -403,7 +405,8 @@ async def test_topics_may_come_in_any_order_of_each_other(stage: Stage) -> None:
     wanted = await stage.one_by_one(history)
     # Names of people touch nothing else, so their topics need not take every place.
     topics = [topic for topic in sorted(stage.ears.subscriptions.heard) if not topic.startswith("user.")]
-    for order in permutations(topics):
+    orders = list(permutations(topics))
+    for order in chance.sample(orders, min(len(orders), ORDERS_MAX)):
         batches = [[record for record in records if record.topic == topic] for topic in order]
         batches.insert(chance.randint(0, len(batches)), [record for record in records if record.topic.startswith("user.")])
         await stage.begin(history)

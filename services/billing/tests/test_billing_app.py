@@ -1,6 +1,7 @@
 """The whole service, opened as it is in production, on the memory bus."""
 
 import asyncio
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
@@ -10,7 +11,7 @@ from billing.settings import BillingSettings
 from common.bus.envelope import Outgoing, open_envelope, seal
 from common.bus.memory import MemoryBus
 from common.events import CreditsChanged, TaskFailed
-from common.testing.doors import Passes
+from common.testing.doors import Passes, open_identity
 
 
 class NoReceipts:
@@ -22,16 +23,19 @@ class NoReceipts:
 async def test_the_service_starts_hears_an_end_tells_what_changed_and_stops(bank, service_databases, passes: Passes, tmp_path: Path, user_id: UUID) -> None:
     database = await service_databases.get("billing")
     no_waits = {"BILLING_PORT": "0", "BILLING_NOT_READY_SECONDS": "0", "BILLING_RECORD_SECONDS": "2", "BILLING_DATABASE_URL": database.role_url}
-    settings = passes.settings(BillingSettings, "billing", tmp_path, no_waits)
     task_id = await bank.hold(user_id, 4)
     bus, stop, ready = MemoryBus(), asyncio.Event(), asyncio.Event()
     listener = bus.broadcast(["credits.changed"])
     await listener.start()
     end = TaskFailed(sequence=2, task_id=task_id, user_id=user_id, kind="travel", work_id=task_id, asked=4, delivered=0, reason="timeout", message="")
-    async with asyncio.timeout(20), open_service(settings, bus) as service:
+    async with asyncio.timeout(20), AsyncExitStack() as opened:
+        identity = await opened.enter_async_context(open_identity(passes))
+        settings = passes.settings(BillingSettings, "billing", tmp_path, {**no_waits, "IDENTITY_URL": identity.url})
+        service = await opened.enter_async_context(open_service(settings, bus))
         running = asyncio.create_task(service.run(stop, on_ready=ready.set))
         await ready.wait()
-        assert await service.check_ready()
+        while not await service.check_ready():
+            await asyncio.sleep(0.05)
         await bus.publish([seal(end, datetime.now(UTC), None)], NoReceipts())
         told: list[CreditsChanged] = []
         while not any(fact.kind == "released" for fact in told):

@@ -18,8 +18,7 @@ from PIL import Image
 from common.bus import MemoryBus
 from common.ids import UserId, new_id
 from common.objects import FolderObjects, UrlSigner
-from common.testing.doors import Passes, open_door
-from common.web import Answer, Request, Route
+from common.testing.doors import Passes, open_identity
 from generation.app import open_service, open_worker
 from generation.settings import GenerationSettings
 
@@ -74,18 +73,10 @@ class _Listening(MemoryBus):
 
 @asynccontextmanager
 async def serving(passes: Passes, neighbours: Any, databases: Any, folder: Path, opener: Any = open_service, **env: str) -> AsyncIterator[Running]:
-    async def jwks(_request: Request[Any]) -> Answer:
-        return Answer(orjson.dumps(passes.signer.jwks()))
-
     database = await databases.get("generation")
     await databases.clean("generation")
     billing_url, works_url = neighbours.url.split(" ")
-
-    async def revocations(_request: Request[Any]) -> Answer:
-        return Answer(orjson.dumps({"revocations": [], "head": 0}))
-
-    told = [Route("GET", "/.well-known/jwks.json", jwks, auth="none"), Route("GET", "/internal/revocations", revocations, auth="none")]
-    async with open_door(told, name="identity", passes=passes) as identity:
+    async with open_identity(passes) as identity:
         settings = passes.settings(GenerationSettings, "generation", folder, {
             "GENERATION_DATABASE_URL": database.role_url, "GENERATION_PORT": str(free_port()), "GENERATION_ADMIN_PORT": str(free_port()),
             "BILLING_URL": billing_url, "WORKS_URL": works_url, "IDENTITY_URL": identity.url, "GENERATION_NOT_READY_SECONDS": "0",

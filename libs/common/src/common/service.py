@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mappi
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -208,14 +209,16 @@ class Service:
 def every(seconds: float, step: Callable[[], Awaitable[None]]) -> Loop:
     """A loop that repeats a step until draining; an error is logged and the next round goes on."""
 
+    name = getattr(step.func if isinstance(step, partial) else step, "__qualname__", "step")
+
     async def loop(draining: asyncio.Event) -> None:
         while not draining.is_set():
             try:
                 await step()
             except Unavailable as error:
-                log.warning("loop.waits", step=getattr(step, "__qualname__", "step"), error=str(error)[:200])
+                log.warning("loop.waits", step=name, error=str(error)[:200])
             except Exception as error:
-                log.error("loop.failed", step=getattr(step, "__qualname__", "step"), exc_info=error)
+                log.error("loop.failed", step=name, exc_info=error)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await draining.wait()

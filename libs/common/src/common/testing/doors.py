@@ -15,7 +15,7 @@ from common.auth import Authenticator, FixedKeys, ServiceTokens, TokenSigner, ma
 from common.ids import UserId, new_id
 from common.metrics import Metrics
 from common.settings import PORTS, ServiceSettings, load
-from common.web import Route, WebRunner, build_application
+from common.web import Answer, Request, Route, WebRunner, build_application
 
 SettingsT = TypeVar("SettingsT", bound=ServiceSettings)
 
@@ -108,6 +108,21 @@ async def open_door(
             yield Door(runner.addresses[0][1], http, passes)
     finally:
         await runner.cleanup()
+
+
+@asynccontextmanager
+async def open_identity(passes: Passes) -> AsyncIterator[Door]:
+    """Serve what every service asks identity for before it is ready: its keys, and a list of ended sessions that is empty."""
+
+    async def keys(_request: Request[Any]) -> Answer:
+        return Answer(orjson.dumps(passes.signer.jwks()))
+
+    async def revocations(_request: Request[Any]) -> Answer:
+        return Answer(orjson.dumps({"revocations": [], "head": 0}))
+
+    told = [Route("GET", "/.well-known/jwks.json", keys, auth="none"), Route("GET", "/internal/revocations", revocations, auth="none")]
+    async with open_door(told, name="identity", passes=passes) as door:
+        yield door
 
 
 def _only(options: Mapping[str, float]) -> dict[str, Any]:
