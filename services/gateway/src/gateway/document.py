@@ -13,6 +13,7 @@ import orjson
 import structlog
 from yarl import URL
 
+from common.errors import ConfigKeyUnknown
 from common.web import Answer, Request, Route
 from common.web.dialects import dialect_of
 from common.web.openapi import document_of
@@ -37,7 +38,16 @@ OWN_ROUTES = (
     Route("GET", "/api/health", _here, auth="none", answers={200: Health}, summary="The same"),
     Route("GET", "/api/admin/stats/overview", _here, auth="admin", answers={200: OverviewOk}, summary="The operators' numbers"),
     Route("GET", "/api/admin/config", _here, auth="admin", answers={200: SettingsOk}, summary="Every setting that operators change"),
-    Route("PUT", "/api/admin/config/{config_key}", _here, auth="admin", body=NewValue, answers={200: Done}, summary="Change one setting"),
+    Route(
+        "PUT",
+        "/api/admin/config/{config_key}",
+        _here,
+        auth="admin",
+        body=NewValue,
+        answers={200: Done},
+        refusals=(ConfigKeyUnknown,),
+        summary="Change one setting",
+    ),
 )
 
 
@@ -114,8 +124,9 @@ class Document:
 
 
 def merge(documents: Mapping[str, Mapping[str, Any]], belongs: Callable[[str, str, str], bool]) -> dict[str, Any]:
-    """One document of many. Schemas of one name and two shapes keep the service's name before theirs."""
+    """One document of many. Schemas of one name and two shapes keep the service's name before theirs; refusals of one name are one."""
     paths: dict[str, Any] = {}
+    refusals: dict[str, Any] = {}
     schemas: dict[str, Any] = {}
     security: dict[str, Any] = {}
     for service, document in documents.items():
@@ -123,6 +134,7 @@ def merge(documents: Mapping[str, Mapping[str, Any]], belongs: Callable[[str, st
         own = components.get("schemas", {})
         names = {name: name if schemas.get(name, shape) == shape else f"{service.capitalize()}{name}" for name, shape in own.items()}
         schemas |= {names[name]: _renamed(shape, names) for name, shape in own.items()}
+        refusals |= _renamed(components.get("responses", {}), names)
         security |= components.get("securitySchemes", {})
         for path, operations in document["paths"].items():
             for method, operation in operations.items():
@@ -139,7 +151,7 @@ def merge(documents: Mapping[str, Mapping[str, Any]], belongs: Callable[[str, st
         "servers": [{"url": "/"}],
         "tags": [{"name": name} for name in sorted({operation["tags"][0] for operations in paths.values() for operation in operations.values()})],
         "paths": dict(sorted(paths.items())),
-        "components": {"schemas": dict(sorted(schemas.items())), "securitySchemes": security},
+        "components": {"schemas": dict(sorted(schemas.items())), "responses": dict(sorted(refusals.items())), "securitySchemes": security},
     }
 
 

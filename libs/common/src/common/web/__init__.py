@@ -2,7 +2,7 @@
 
 from common.web.application import build_application
 from common.web.model import Model, Moment, Query
-from common.web.route import Answer, Request, Route
+from common.web.route import HTML, SCRIPT, STYLE, Answer, Media, Request, Route
 from common.web.runner import WebRunner
 
-__all__ = ["Answer", "Model", "Moment", "Query", "Request", "Route", "WebRunner", "build_application"]
+__all__ = ["HTML", "SCRIPT", "STYLE", "Answer", "Media", "Model", "Moment", "Query", "Request", "Route", "WebRunner", "build_application"]

@@ -6,74 +6,46 @@ from typing import Any
 
 import orjson
 from openapi_pydantic import OpenAPI
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from common.web.dialects import Dialect, dialect_of
+from common.web.dialects import dialect_of
 from common.web.examples import body_example, example_of, parameter_example
-from common.web.route import Route
+from common.web.openapi_refusals import ERRORS, Problem, Responses
+from common.web.route import Media, Route
 
 _Schemas = Mapping[tuple[type[BaseModel], str], dict[str, Any]]
 
 _PARAM = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)(?::[^{}]*(?:\{[^{}]*\}[^{}]*)*)?\}")
 _REF = "#/components/schemas/{model}"
-_REFUSALS: Mapping[str, str] = {
-    "400": "The request is not valid", "401": "No token, or one that is not valid", "403": "Not allowed", "404": "There is no such thing",
-    "429": "Too many requests", "503": "Not available at the moment",
+_JSON = "application/json"
+_FORM = "multipart/form-data"
+_SECURITY = {
+    "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": "Where `admin` stands beside it, an operator's"},
+    "session": {"type": "apiKey", "in": "header", "name": "X-LC-Session", "description": "The same token, as clients of the song dialect send it"},
+}
+_DONE = {101: "The socket is open", 206: "The part that was asked for", 302: "It lies there", 304: "Nothing changed since"}
+_KEY = {
+    "name": "Idempotency-Key", "in": "header", "required": False, "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+    "description": "The caller's name for this attempt: the same key and body are the same thing again, not another",
 }  # fmt: skip
-
-
-class _FieldFault(BaseModel):
-    field: str
-    message: str
-
-
-class PhotoError(BaseModel):
-    """How the photo dialect says no."""
-
-    model_config = ConfigDict(extra="allow")
-    success: bool
-    message: str
-    errors: list[_FieldFault] = []
-
-
-class SongError(BaseModel):
-    """How the song dialect says no."""
-
-    code: int
-    message: str
-    details: dict[str, Any]
-    timestamp: str
-
-
-class Problem(BaseModel):
-    """RFC 9457, as v1 says no."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    instance: str
-    code: int
-    request_id: str
-    retryable: bool
-    errors: list[_FieldFault] = []
-
-
-_ERRORS: Mapping[Dialect, type[BaseModel]] = {"photo": PhotoError, "song": SongError, "v1": Problem}
 
 
 def document_of(routes: Sequence[Route], *, name: str, title: str) -> bytes:
     """The document as JSON. Raises ValidationError when a route cannot be described."""
     shown = [route for route in routes if not route.path.startswith("/internal/")] or list(routes)
     schemas, components = _schemas(shown)
+    spoken: set[type[BaseModel]] = {Problem, *(ERRORS[dialect_of(route.path)] for route in shown)}
+    refusals = Responses({model: schemas[(model, "serialization")] for model in spoken})
+    paths = _paths(shown, schemas, components, refusals)
     document = {
         "openapi": "3.1.0",
         "info": {"title": title, "version": "1", "summary": f"What {name} answers"},
-        "paths": _paths(shown, schemas, components),
+        "paths": paths,
         "components": {
             "schemas": components,
-            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
+            "responses": refusals.made,
+            "securitySchemes": _SECURITY,
         },
     }
     checked = OpenAPI.model_validate(document)
@@ -83,25 +55,29 @@ def document_of(routes: Sequence[Route], *, name: str, title: str) -> bytes:
 def _schemas(routes: Sequence[Route]) -> tuple[_Schemas, dict[str, Any]]:
     wanted: dict[Any, None] = {}
     for route in routes:
-        if route.body is not None:
-            wanted[(route.body, "validation")] = None
+        for taken in (*([route.body] if route.body is not None else []), *route.reads.values()):
+            wanted[(taken, "validation")] = None
         for answer in route.answers.values():
-            wanted[(answer, "serialization")] = None
-        wanted[(_ERRORS[dialect_of(route.path)], "serialization")] = None
+            if isinstance(answer, type):
+                wanted[(answer, "serialization")] = None
+        wanted[(ERRORS[dialect_of(route.path)], "serialization")] = None
+    wanted[(Problem, "serialization")] = None
     made, definitions = models_json_schema(list(wanted), by_alias=True, ref_template=_REF)
     found: dict[Any, dict[str, Any]] = dict(made)
     return found, definitions.get("$defs", {})
 
 
-def _paths(routes: Sequence[Route], schemas: _Schemas, components: Mapping[str, Any]) -> dict[str, Any]:
+def _paths(routes: Sequence[Route], schemas: _Schemas, components: Mapping[str, Any], refusals: Responses) -> dict[str, Any]:
     paths: dict[str, Any] = {}
     for route in routes:
-        paths.setdefault(_PARAM.sub(r"{\1}", route.path), {})[route.method.lower()] = _operation(route, schemas, components)
+        paths.setdefault(_PARAM.sub(r"{\1}", route.path), {})[route.method.lower()] = _operation(route, schemas, components) | {
+            "responses": _answers(route, schemas, components) | refusals.of(route)
+        }
     return paths
 
 
 def _operation(route: Route, schemas: _Schemas, components: Mapping[str, Any]) -> dict[str, Any]:
-    operation: dict[str, Any] = {"operationId": _operation_id(route), "responses": _responses(route, schemas, components)}
+    operation: dict[str, Any] = {"operationId": _operation_id(route)}
     if route.summary:
         operation["summary"] = route.summary
     parameters: list[dict[str, Any]] = [
@@ -109,36 +85,47 @@ def _operation(route: Route, schemas: _Schemas, components: Mapping[str, Any]) -
     ]
     if route.query is not None:
         parameters.extend(_query_parameters(route.query))
+    if route.keyed:
+        parameters.append(_KEY)
     if parameters:
         operation["parameters"] = parameters
-    if route.body is not None:
-        schema = schemas[(route.body, "validation")]
-        content: dict[str, Any] = {"application/json": {"schema": schema, "example": body_example(schema, components, route.example)}}
-        if route.multipart:
-            content["multipart/form-data"] = {"schema": {"type": "object"}}
-        operation["requestBody"] = {"required": True, "content": content}
-    elif route.multipart:
-        operation["requestBody"] = {"required": True, "content": {"multipart/form-data": {"schema": {"type": "object"}}}}
+    taken = _taken(route, schemas, components)
+    if taken:
+        operation["requestBody"] = {"required": True, "content": taken}
     if route.auth != "none":
-        operation["security"] = [{"bearer": []}, {}] if route.auth == "optional" else [{"bearer": []}]
+        operation["security"] = _security(route)
     return operation
 
 
-def _responses(route: Route, schemas: _Schemas, components: Mapping[str, Any]) -> dict[str, Any]:
-    dialect = dialect_of(route.path)
-    kind = "application/problem+json" if dialect == "v1" else "application/json"
-    refusal = {kind: {"schema": schemas[(_ERRORS[dialect], "serialization")]}}
+def _taken(route: Route, schemas: _Schemas, components: Mapping[str, Any]) -> dict[str, Any]:
+    content: dict[str, Any] = {}
+    if route.body is not None:
+        schema = schemas[(route.body, "validation")]
+        content[_JSON] = {"schema": schema, "example": body_example(schema, components, route.example)}
+    for kind, model in route.reads.items():
+        schema = schemas[(model, "validation")]
+        content[kind] = {"schema": schema} | ({"example": body_example(schema, components, route.example)} if kind == _JSON else {})
+    if route.multipart:
+        content.setdefault(_FORM, {"schema": {"type": "object"}})
+    return content
+
+
+def _security(route: Route) -> list[dict[str, list[str]]]:
+    schemes = ["bearer", "session"] if dialect_of(route.path) == "song" else ["bearer"]
+    # OpenAPI names a needed role where another kind of scheme would name a scope.
+    asked: list[dict[str, list[str]]] = [{scheme: ["admin"] if route.auth == "admin" else []} for scheme in schemes]
+    return [*asked, {}] if route.auth == "optional" else asked
+
+
+def _answers(route: Route, schemas: _Schemas, components: Mapping[str, Any]) -> dict[str, Any]:
     responses: dict[str, Any] = {}
-    for status, answer in route.answers.items():
-        schema = schemas[(answer, "serialization")]
-        content = {"application/json": {"schema": schema, "example": example_of(schema, components, whole=True)}}
-        responses[str(status)] = {"description": "Done", "content": content}
-    if not responses:
-        responses["200"] = {"description": "Done"}
-    for status_text, meaning in _REFUSALS.items():
-        if status_text in ("401", "403") and route.auth == "none":
-            continue
-        responses.setdefault(status_text, {"description": meaning, "content": refusal})
+    for status, answer in sorted(route.answers.items()) or [(200, None)]:
+        responses[str(status)] = {"description": _DONE.get(status, "Done")}
+        if isinstance(answer, Media):
+            responses[str(status)]["content"] = {kind: {"schema": {"type": "string"}} for kind in answer.kinds}
+        elif answer is not None:
+            schema = schemas[(answer, "serialization")]
+            responses[str(status)]["content"] = {_JSON: {"schema": schema, "example": example_of(schema, components, whole=True)}}
     return responses
 
 

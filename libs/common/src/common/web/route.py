@@ -165,12 +165,27 @@ class Answer:
 Handler = Callable[[Request[Any]], Awaitable[Answer | web.StreamResponse]]
 
 
+class Media:
+    """An answer's body that is not JSON, by the media types it may have."""
+
+    __slots__ = ("kinds",)
+
+    def __init__(self, *kinds: str) -> None:
+        self.kinds = kinds
+
+
+HTML, SCRIPT, STYLE = Media("text/html"), Media("text/javascript"), Media("text/css")
+
+
 @dataclass(frozen=True, kw_only=True)
 class _RouteOptions:
     auth: Auth = "user"
     body: type[BaseModel] | None = None
     query: type[BaseModel] | None = None
-    answers: Mapping[int, type[BaseModel]] = field(default_factory=dict)
+    answers: Mapping[int, type[BaseModel] | Media | None] = field(default_factory=dict)
+    refusals: tuple[type[ServiceError], ...] = ()
+    keyed: bool = False
+    reads: Mapping[str, type[BaseModel]] = field(default_factory=dict)
     summary: str = ""
     body_bytes_max: int = BODY_BYTES_MAX
     multipart: bool = False
@@ -184,6 +199,8 @@ class _RouteOptions:
 class Route(_RouteOptions):
     """One route. `raw` handlers (sockets, streams) have no deadline and answer a StreamResponse themselves.
 
+    For the documentation only: `answers` are the good answers by status, None where there is no body; `refusals` what this route refuses with besides what
+    every route of its kind does; `keyed` says that it takes an Idempotency-Key, `reads` what a handler that reads the body itself takes, by media type.
     `example` is a body for the documentation; without one the model's own (`json_schema_extra={"examples": [...]}`) or a made one is shown.
     `multipart` says that the body may also be a form: with Content-Type multipart/* it is left to `request.parts()`, `request.body` is None.
     """

@@ -6,7 +6,7 @@ from billing.deps import Deps
 from billing.schemas.orders import AdminOrdersQuery, AdminOrdersShown, AlertClosed, OverviewShown, RefundAsk, RefundShown
 from billing.store import notices, orders
 from common.config import CONFIG_ROUTES
-from common.errors import NotFound
+from common.errors import Conflict, NotFound, RefundFailed
 from common.web import Answer, Request, Route
 from common.web.photo import Ok, Page
 
@@ -49,7 +49,8 @@ ROUTES = (
         "GET", "/api/admin/orders", list_orders, auth="admin", query=AdminOrdersQuery, answers={200: Ok[AdminOrdersShown]}, summary="Everybody's orders"
     ),
     Route(
-        "POST", "/v1/admin/orders/{order_no}/refund", refund_order, auth="admin", body=RefundAsk, answers={200: RefundShown}, summary="Give a payment back"
+        "POST", "/v1/admin/orders/{order_no}/refund", refund_order, auth="admin", body=RefundAsk, answers={200: RefundShown},
+        refusals=(NotFound, Conflict, RefundFailed), summary="Give a payment back"
     ),
     Route("POST", "/v1/admin/orders/alerts/{alert_id}/close", close_alert, auth="admin", answers={200: AlertClosed}, summary="A strange payment was looked at"),
     Route("GET", "/internal/admin/overview", show_overview, auth="admin", answers={200: OverviewShown}, summary="Sums of orders and credits"),

@@ -18,13 +18,14 @@ from billing.schemas.orders import (
     OrdersShown,
     PackageShown,
     PackagesShown,
+    PaymentNotice,
     RechargeAsk,
     RechargeShown,
     name_of,
 )
 from billing.store import orders
 from billing.store.orders import OrderFilter
-from common.errors import NotFound, PurchaseFailed
+from common.errors import Conflict, NotFound, PurchaseFailed, Unauthorized
 from common.ids import derived_id, new_id
 from common.web import Answer, Request, Route
 from common.web.body import read_body
@@ -96,11 +97,15 @@ async def hear_notice(request: Request[Deps]) -> Answer:
 ROUTES = (
     Route("GET", "/api/credits/packages", list_credit_packages, auth="none", answers={200: Ok[CreditPackagesShown]}, summary="What can be bought"),
     Route("GET", "/v1/packages", list_packages, auth="none", answers={200: PackagesShown}, summary="Everything that can be bought"),
-    Route("POST", "/api/credits/recharge", recharge, body=RechargeAsk, answers={200: Ok[RechargeShown]}, summary="Order credits"),
+    Route(
+        "POST", "/api/credits/recharge", recharge, body=RechargeAsk, answers={200: Ok[RechargeShown]}, refusals=(PurchaseFailed, Conflict), keyed=True,
+        summary="Order credits",
+    ),
     Route("GET", "/api/credits/orders", list_orders, query=OrdersQuery, answers={200: Ok[OrdersShown]}, summary="My orders"),
     Route("GET", "/api/credits/orders/{order_no}", get_order, answers={200: Ok[OneOrderShown]}, summary="One order of mine"),
     Route(
         "POST", "/api/credits/payment/callback", hear_notice, auth="none", answers={200: Ok[None]}, body_bytes_max=NOTICE_BYTES_MAX,
-        deadline_seconds=_NOTICE_SECONDS, limits="callback", summary="A payment provider's signed notice",
+        deadline_seconds=_NOTICE_SECONDS, limits="callback",
+        refusals=(Unauthorized, PurchaseFailed), reads={"application/json": PaymentNotice}, summary="A payment provider's signed notice",
     ),
 )  # fmt: skip

@@ -1,6 +1,7 @@
 """The pay page of sandbox payments: what a real provider shows on a site of its own."""
 
 from html import escape
+from typing import Literal
 from urllib.parse import parse_qs
 
 from billing.deps import Deps
@@ -8,7 +9,7 @@ from billing.providers import SandboxProvider
 from billing.store.sandbox import SandboxIntent
 from common.errors import InvalidParameter, NotFound
 from common.messages import Lang
-from common.web import Answer, Request, Route
+from common.web import HTML, STYLE, Answer, Model, Request, Route
 from common.web.body import read_body
 
 _FORM_BYTES_MAX = 1024
@@ -38,6 +39,12 @@ form{display:grid;gap:.5rem;margin-top:1.5rem}
 button{font:inherit;padding:.75rem;border-radius:.5rem;border:1px solid #4a4a55;background:none;color:inherit;cursor:pointer}
 button.main{background:#e0a458;border-color:#e0a458;color:#16161a;font-weight:600}button:focus-visible{outline:3px solid #7cc5ff}
 """
+
+
+class Decision(Model):
+    """Which button was pressed; `final` pays and refuses any refund later."""
+
+    decision: Literal["pay", "final", "decline"]
 
 
 async def show_page(request: Request[Deps]) -> Answer:
@@ -95,7 +102,16 @@ def _page(intent: SandboxIntent | None, lang: Lang) -> Answer:
 
 
 ROUTES = (
-    Route("GET", "/v1/sandbox/pay.css", show_style, auth="none", summary="How the sandbox's pay page looks"),
-    Route("GET", "/v1/sandbox/pay/{intent}", show_page, auth="none", summary="The sandbox's pay page"),
-    Route("POST", "/v1/sandbox/pay/{intent}", decide, auth="none", body_bytes_max=_FORM_BYTES_MAX, summary="Pay in the sandbox, or decline"),
+    Route("GET", "/v1/sandbox/pay.css", show_style, auth="none", answers={200: STYLE}, summary="How the sandbox's pay page looks"),
+    Route("GET", "/v1/sandbox/pay/{intent}", show_page, auth="none", answers={200: HTML}, summary="The sandbox's pay page"),
+    Route(
+        "POST",
+        "/v1/sandbox/pay/{intent}",
+        decide,
+        auth="none",
+        body_bytes_max=_FORM_BYTES_MAX,
+        answers={200: HTML},
+        reads={"application/x-www-form-urlencoded": Decision},
+        summary="Pay in the sandbox, or decline",
+    ),
 )

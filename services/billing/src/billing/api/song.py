@@ -4,6 +4,7 @@ from billing import queries
 from billing.api.orders import place_order
 from billing.deps import Deps
 from billing.schemas.song import PointsShown, PurchaseAsk, PurchaseShown, UserPointer, UserShown
+from common.errors import Conflict, PurchaseFailed
 from common.web import Answer, Request, Route
 from common.web.song import SongPage, SongPageQuery
 
@@ -29,5 +30,14 @@ async def purchase(request: Request[Deps]) -> Answer:
 
 ROUTES = (
     Route("GET", "/points/history", list_points, query=SongPageQuery, answers={200: SongPage[PointsShown]}, summary="What changed my points"),
-    Route("POST", "/points/purchase", purchase, body=PurchaseAsk, answers={201: PurchaseShown}, summary="Order points or a membership"),
+    Route(
+        "POST",
+        "/points/purchase",
+        purchase,
+        body=PurchaseAsk,
+        answers={201: PurchaseShown},
+        refusals=(PurchaseFailed, Conflict),
+        keyed=True,
+        summary="Order points or a membership",
+    ),
 )

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from billing.domain import Asset, Method, Order, OrderState, Package, Refund
 from billing.domain.package import PACKAGES
@@ -134,6 +134,12 @@ def _shown(order: Order, lang: Lang) -> dict[str, Any]:
         "created_at": order.created_at, "expires_at": order.expires_at, "paid_at": order.paid_at,
         "payment_params": order.params if order.state == "pending" else None,
     }  # fmt: skip
+
+
+class PaymentNotice(Model):
+    """What a payment provider tells: each in its own shape, read by who checks its signature."""
+
+    model_config = ConfigDict(extra="allow")
 
 
 class OrdersShown(Model):

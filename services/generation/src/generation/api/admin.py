@@ -3,7 +3,7 @@
 import re
 from dataclasses import replace
 
-from common.errors import InvalidParameter, ServiceError
+from common.errors import InvalidParameter, SceneNotFound, ServiceError
 from common.ids import derived_id, new_id
 from common.web import Answer, Request, Route
 from common.web.photo import Ok, Page
@@ -125,9 +125,18 @@ def _shown(request: Request[Deps], scene: Scene) -> Ok[photo.SceneData]:
 
 
 ROUTES = (
-    Route("POST", "/api/scenes", create_scene, auth="admin", body=shapes.NewScene, answers={200: Ok[photo.SceneData]}, summary="Make a scene"),
-    Route("PUT", "/api/scenes/{scene_id}", change_scene, auth="admin", body=shapes.SceneChange, answers={200: Ok[photo.SceneData]}, summary="Change a scene"),
-    Route("DELETE", "/api/scenes/{scene_id}", delete_scene, auth="admin", answers={200: Ok[None]}, summary="Delete a scene"),
+    Route("POST", "/api/scenes", create_scene, auth="admin", body=shapes.NewScene, answers={200: Ok[photo.SceneData]}, keyed=True, summary="Make a scene"),
+    Route(
+        "PUT",
+        "/api/scenes/{scene_id}",
+        change_scene,
+        auth="admin",
+        body=shapes.SceneChange,
+        answers={200: Ok[photo.SceneData]},
+        refusals=(SceneNotFound,),
+        summary="Change a scene",
+    ),
+    Route("DELETE", "/api/scenes/{scene_id}", delete_scene, auth="admin", answers={200: Ok[None]}, refusals=(SceneNotFound,), summary="Delete a scene"),
     Route("GET", "/api/scenes/meta/categories", list_categories, auth="none", answers={200: Ok[shapes.CategoriesData]}, summary="Categories of scenes"),
     Route(
         "GET",

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import orjson
 
-from common.errors import InvalidParameter, Unavailable
+from common.errors import DeductFailed, FileTooLarge, FileTypeRefused, FileUnreadable, InsufficientCredits, InvalidParameter, TooManyTasks, Unavailable
 from common.ids import derived_id, new_id
 from common.objects import source_of_thumbnail
 from common.web import Request
@@ -15,6 +15,7 @@ from generation.domain import OwnedWork, Task
 from generation.photos import read_data_url
 from generation.schemas.links import Rendering
 
+CREATE_REFUSALS = (InsufficientCredits, DeductFailed, TooManyTasks, FileTooLarge, FileTypeRefused, FileUnreadable)
 PICTURE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp")
 
 

@@ -90,7 +90,7 @@ def sign_callback(secret: str, timestamp: str, raw: bytes) -> str:
 
 ROUTES = (
     Route("POST", COMPLETE_PATH, complete, auth="none", answers={200: Ok[None]}, body_bytes_max=BODY_BYTES_MAX, deadline_seconds=DEADLINE_SECONDS,
-          summary="A workflow is done", limits="callback"),
+          refusals=(Unauthorized,), reads={"application/json": shapes.TaskComplete}, summary="A workflow is done", limits="callback"),
     Route("POST", FAILED_PATH, fail, auth="none", answers={200: Ok[None]}, body_bytes_max=BODY_BYTES_MAX, deadline_seconds=DEADLINE_SECONDS,
-          summary="A workflow gave up", limits="callback"),
+          refusals=(Unauthorized,), reads={"application/json": shapes.TaskFailed}, summary="A workflow gave up", limits="callback"),
 )  # fmt: skip

@@ -1,11 +1,11 @@
 """The photo dialect: /api/tasks and /api/scenes."""
 
-from common.errors import InvalidParameter, SceneNotFound, ServiceError, TaskNotFound
+from common.errors import InvalidParameter, SceneNotFound, ServiceError, TaskNotCancellable, TaskNotFound
 from common.trace import current_trace
 from common.web import Answer, Request, Route
 from common.web.photo import Ok, Page, PageQuery
 from generation import commands, queries
-from generation.api.asking import hash_of, kept_work, name_task, photo_keys, rendering_for
+from generation.api.asking import CREATE_REFUSALS, hash_of, kept_work, name_task, photo_keys, rendering_for
 from generation.deps import Deps
 from generation.domain import ENDED, STATES, Brief, Cancel, Create, Scene, View
 from generation.schemas import photo as shapes
@@ -133,12 +133,15 @@ async def get_scene(request: Request[Deps]) -> Answer:
 ROUTES = (
     Route(
         "POST", "/api/tasks/create", create_task, body=shapes.CreateTask, body_bytes_max=CREATE_BODY_BYTES_MAX, answers={200: shapes.CreatedAnswer},
-        summary="Ask for pictures", deadline_seconds=60, limits="create",
+        refusals=(SceneNotFound, *CREATE_REFUSALS), keyed=True, summary="Ask for pictures", deadline_seconds=60, limits="create",
     ),
     Route("GET", "/api/tasks/user/list", list_tasks, query=shapes.TasksQuery, answers={200: Ok[shapes.TasksData]}, summary="My tasks"),
     Route("GET", "/api/tasks/stats/queue", get_queue, answers={200: Ok[shapes.QueueStats]}, summary="The queue's statistics"),
-    Route("GET", "/api/tasks/{task_id}", get_task, answers={200: Ok[shapes.TaskData]}, summary="One task and its work"),
-    Route("POST", "/api/tasks/{task_id}/cancel", cancel_task, answers={200: Ok[shapes.CancelledTask]}, summary="Cancel a task"),
+    Route("GET", "/api/tasks/{task_id}", get_task, answers={200: Ok[shapes.TaskData]}, refusals=(TaskNotFound,), summary="One task and its work"),
+    Route(
+        "POST", "/api/tasks/{task_id}/cancel", cancel_task, answers={200: Ok[shapes.CancelledTask]}, refusals=(TaskNotFound, TaskNotCancellable),
+        summary="Cancel a task",
+    ),
     Route("GET", "/api/scenes", list_scenes, auth="none", query=shapes.ScenesQuery, answers={200: Ok[shapes.ScenesData]}, summary="Scenes"),
-    Route("GET", "/api/scenes/{scene_id}", get_scene, auth="none", answers={200: Ok[shapes.SceneData]}, summary="One scene"),
+    Route("GET", "/api/scenes/{scene_id}", get_scene, auth="none", answers={200: Ok[shapes.SceneData]}, refusals=(SceneNotFound,), summary="One scene"),
 )  # fmt: skip

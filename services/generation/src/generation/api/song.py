@@ -3,7 +3,7 @@
 from common.errors import InvalidParameter, TaskNotFound, WorkNotFound
 from common.trace import current_trace
 from common.web import Answer, Request, Route
-from generation.api.asking import hash_of, kept_work, name_task, rendering_for
+from generation.api.asking import CREATE_REFUSALS, hash_of, kept_work, name_task, rendering_for
 from generation.api.photo import visible_task
 from generation.deps import Deps
 from generation.domain import ENDED, Brief, Create, OwnedWork
@@ -65,6 +65,16 @@ def _wants_pointer(request: Request[Deps]) -> bool:
 
 
 ROUTES = (
-    Route("POST", "/music/tasks", create_song, body=shapes.CreateSong, answers={201: shapes.SongTask}, summary="Ask for a song", limits="create"),
-    Route("GET", "/music/tasks/{taskId}", get_song, answers={200: shapes.SongTask}, summary="One music task"),
+    Route(
+        "POST",
+        "/music/tasks",
+        create_song,
+        body=shapes.CreateSong,
+        answers={201: shapes.SongTask},
+        refusals=(WorkNotFound, *CREATE_REFUSALS),
+        keyed=True,
+        summary="Ask for a song",
+        limits="create",
+    ),
+    Route("GET", "/music/tasks/{taskId}", get_song, answers={200: shapes.SongTask}, refusals=(TaskNotFound,), summary="One music task"),
 )

@@ -3,7 +3,7 @@
 import asyncio
 from datetime import datetime, timedelta
 
-from common.errors import AccountDisabled, InvalidParameter, ServiceError, UserNotFound, WrongPassword
+from common.errors import AccountDisabled, Conflict, InvalidParameter, ServiceError, UserNotFound, WrongPassword
 from common.ids import UserId, derived_id, new_id
 from common.web import Answer, Request, Route
 from common.web.photo import Page
@@ -106,8 +106,27 @@ def _shortened(openid: str) -> str:
 
 
 ROUTES = (
-    Route("POST", "/api/auth/admin/login", log_in, auth="none", body=AdminLogin, answers={200: AdminAnswer}, summary="An operator's token"),
+    Route(
+        "POST",
+        "/api/auth/admin/login",
+        log_in,
+        auth="none",
+        body=AdminLogin,
+        answers={200: AdminAnswer},
+        refusals=(WrongPassword, AccountDisabled),
+        summary="An operator's token",
+    ),
     Route("GET", "/api/admin/users", list_users, auth="admin", query=UsersQuery, answers={200: UsersAnswer}, summary="Everybody"),
-    Route("PUT", "/api/admin/users/{user_id}", change_user, auth="admin", body=UserChange, answers={200: UserAnswer}, summary="Role, state and credits"),
+    Route(
+        "PUT",
+        "/api/admin/users/{user_id}",
+        change_user,
+        auth="admin",
+        body=UserChange,
+        answers={200: UserAnswer},
+        refusals=(UserNotFound, Conflict),
+        keyed=True,
+        summary="Role, state and credits",
+    ),
     Route("GET", "/internal/admin/overview", show_overview, auth="admin", answers={200: Overview}, summary="How many people there are"),
 )

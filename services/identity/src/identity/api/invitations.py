@@ -5,7 +5,7 @@ from pathlib import Path
 
 from common.errors import Conflict, Unauthorized
 from common.ids import UserId, new_id
-from common.web import Answer, Request, Route
+from common.web import HTML, SCRIPT, STYLE, Answer, Request, Route
 from identity import store
 from identity.deps import Deps
 from identity.invite import token_hash
@@ -49,8 +49,17 @@ async def accept(request: Request[Deps]) -> Answer:
 
 
 ROUTES = (
-    Route("GET", "/v1/admin-invitations", show_page, auth="none", summary="The page of a one-time link"),
-    Route("GET", "/v1/admin-invitations/page.js", show_script, auth="none", summary="Its script"),
-    Route("GET", "/v1/admin-invitations/page.css", show_style, auth="none", summary="Its style"),
-    Route("POST", "/v1/admin-invitations", accept, auth="none", body=Invited, answers={201: AdminMade}, summary="Become an operator with a one-time link"),
+    Route("GET", "/v1/admin-invitations", show_page, auth="none", answers={200: HTML}, summary="The page of a one-time link"),
+    Route("GET", "/v1/admin-invitations/page.js", show_script, auth="none", answers={200: SCRIPT}, summary="Its script"),
+    Route("GET", "/v1/admin-invitations/page.css", show_style, auth="none", answers={200: STYLE}, summary="Its style"),
+    Route(
+        "POST",
+        "/v1/admin-invitations",
+        accept,
+        auth="none",
+        body=Invited,
+        answers={201: AdminMade},
+        refusals=(Unauthorized, Conflict),
+        summary="Become an operator with a one-time link",
+    ),
 )

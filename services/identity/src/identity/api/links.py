@@ -6,7 +6,7 @@ from uuid import UUID
 
 from common.errors import ServiceError, Unauthorized, UserNotFound
 from common.ids import UserId, new_id
-from common.web import Answer, Model, Request, Route
+from common.web import HTML, SCRIPT, STYLE, Answer, Model, Request, Route
 from identity import commands, link_tokens, store
 from identity.api.logins import email_hash_of
 from identity.deps import Deps
@@ -23,7 +23,7 @@ _HEADERS = {
     "Cache-Control": "no-store",
 }
 _OVER = "the link was used already, is too old or was never sent"
-_KINDS = {"html": "text/html; charset=utf-8", "js": "text/javascript; charset=utf-8", "css": "text/css; charset=utf-8"}
+_KINDS = {"html": HTML, "js": SCRIPT, "css": STYLE}
 
 
 class Nothing(Model):
@@ -119,10 +119,12 @@ def _file(name: str) -> bytes:
 
 
 def _shows(path: str, name: str, summary: str) -> Route:
-    async def show(_request: Request[Deps]) -> Answer:
-        return Answer(_file(name), headers={**_HEADERS, "Content-Type": _KINDS[name.rpartition(".")[2]]})
+    media = _KINDS[name.rpartition(".")[2]]
 
-    return Route("GET", path, show, auth="none", summary=summary)
+    async def show(_request: Request[Deps]) -> Answer:
+        return Answer(_file(name), headers={**_HEADERS, "Content-Type": f"{media.kinds[0]}; charset=utf-8"})
+
+    return Route("GET", path, show, auth="none", answers={200: media}, summary=summary)
 
 
 def _page(path: str, name: str) -> tuple[Route, ...]:
@@ -136,8 +138,20 @@ def _page(path: str, name: str) -> tuple[Route, ...]:
 ROUTES = (
     Route("POST", "/requestPasswordReset", request_reset, auth="none", body=ResetWish, answers={200: Nothing}, summary="A link by mail for a new password"),
     *_page("/v1/password-resets", "password-reset"),
-    Route("POST", "/v1/password-resets", set_password, auth="none", body=NewPassword, answers={200: Done}, deadline_seconds=30, summary="A new password"),
+    Route(
+        "POST",
+        "/v1/password-resets",
+        set_password,
+        auth="none",
+        body=NewPassword,
+        answers={200: Done},
+        deadline_seconds=30,
+        refusals=(Unauthorized,),
+        summary="A new password",
+    ),
     *_page("/v1/email-verifications", "email-verification"),
-    Route("POST", "/v1/email-verifications", verify, auth="none", body=Verification, answers={200: Done}, summary="The address is mine"),
+    Route(
+        "POST", "/v1/email-verifications", verify, auth="none", body=Verification, answers={200: Done}, refusals=(Unauthorized,), summary="The address is mine"
+    ),
     Route("POST", "/internal/deliveries/address", show_address, auth="service", body=AddressAsk, answers={200: Address}, summary="Where a message goes"),
 )

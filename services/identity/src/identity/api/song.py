@@ -5,7 +5,17 @@ from base64 import b64encode
 import orjson
 from aiohttp import BodyPartReader
 
-from common.errors import AccountDisabled, FileTooLarge, PayloadTooLarge, ServiceError
+from common.errors import (
+    AccountDisabled,
+    Conflict,
+    EmailUnverified,
+    FileTooLarge,
+    FileTypeRefused,
+    FileUnreadable,
+    PayloadTooLarge,
+    ServiceError,
+    WrongPassword,
+)
 from common.ids import UserId, derived_id, new_id
 from common.web import Answer, Request, Route
 from common.web.body import parse_fields
@@ -17,7 +27,7 @@ from identity.api.people import avatar_url
 from identity.api.tokens import open_session
 from identity.deps import Deps
 from identity.domain import Person, Registered, Registration
-from identity.schemas.song import Login, SignUp, User
+from identity.schemas.song import Login, SignUp, SignUpForm, User
 
 FORM_BYTES_MAX = 11 * 1024 * 1024
 JSON_BYTES_MAX = 16 * 1024 * 1024
@@ -119,7 +129,11 @@ async def _read_picture(request: Request[Deps], part: BodyPartReader) -> str:
 ROUTES = (
     Route(
         "POST", "/users", sign_up, auth="none", body=SignUp, answers={201: User}, multipart=True, body_bytes_max=JSON_BYTES_MAX, deadline_seconds=60,
-        summary="Sign up",
+        refusals=(Conflict, AccountDisabled, FileTooLarge, FileTypeRefused, FileUnreadable), keyed=True,
+        reads={"multipart/form-data": SignUpForm}, summary="Sign up",
     ),
-    Route("POST", "/login", log_in, auth="none", body=Login, answers={200: User}, deadline_seconds=30, summary="Log in"),
+    Route(
+        "POST", "/login", log_in, auth="none", body=Login, answers={200: User}, deadline_seconds=30,
+        refusals=(WrongPassword, EmailUnverified, AccountDisabled), summary="Log in",
+    ),
 )  # fmt: skip

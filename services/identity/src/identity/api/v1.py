@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from common.errors import NotFound, ServiceError
+from common.errors import AccountDisabled, EmailUnverified, NotFound, ServiceError, Unauthorized, WrongPassword
 from common.web import Answer, Request, Route
 from identity import commands, store
 from identity.api.logins import log_in
@@ -85,9 +85,28 @@ async def _end(request: Request[Deps], session_id: UUID | None) -> Answer:
 
 
 ROUTES = (
-    Route("POST", "/v1/sessions", begin, auth="none", body=SessionWish, answers={201: SessionTokens}, deadline_seconds=30, summary="Log in"),
-    Route("POST", "/v1/sessions/refresh", refresh, auth="none", body=RefreshWish, answers={200: SessionTokens}, summary="The next pair of tokens"),
+    Route(
+        "POST",
+        "/v1/sessions",
+        begin,
+        auth="none",
+        body=SessionWish,
+        answers={201: SessionTokens},
+        deadline_seconds=30,
+        refusals=(WrongPassword, EmailUnverified, AccountDisabled),
+        summary="Log in",
+    ),
+    Route(
+        "POST",
+        "/v1/sessions/refresh",
+        refresh,
+        auth="none",
+        body=RefreshWish,
+        answers={200: SessionTokens},
+        refusals=(Unauthorized, AccountDisabled),
+        summary="The next pair of tokens",
+    ),
     Route("GET", "/v1/sessions", show_all, answers={200: SessionList}, summary="Where I am logged in"),
-    Route("DELETE", "/v1/sessions", end_all, summary="Log out everywhere"),
-    Route("DELETE", "/v1/sessions/{session_id}", end_one, summary="Log out of one session, or of `current`"),
+    Route("DELETE", "/v1/sessions", end_all, answers={204: None}, summary="Log out everywhere"),
+    Route("DELETE", "/v1/sessions/{session_id}", end_one, answers={204: None}, refusals=(NotFound,), summary="Log out of one session, or of `current`"),
 )

@@ -1,6 +1,6 @@
 """The photo dialect: logging in with a mini-program's code."""
 
-from common.errors import AccountDisabled
+from common.errors import AccountDisabled, Forbidden
 from common.ids import UserId, new_id
 from common.web import Answer, Request, Route
 from identity.api.people import avatar_url
@@ -46,5 +46,14 @@ async def log_in(request: Request[Deps]) -> Answer:
 
 
 ROUTES = (
-    Route("POST", "/api/auth/wechat/login", log_in, auth="none", body=WechatAsk, answers={200: WechatAnswer}, summary="Log in with a mini-program's code"),
+    Route(
+        "POST",
+        "/api/auth/wechat/login",
+        log_in,
+        auth="none",
+        body=WechatAsk,
+        answers={200: WechatAnswer},
+        refusals=(AccountDisabled, Forbidden),
+        summary="Log in with a mini-program's code",
+    ),
 )

@@ -20,6 +20,12 @@ class SignUp(Model):
     avatar: Annotated[str | None, Field(max_length=AVATAR_LENGTH_MAX, description="a data URL, or the link to an upload of one's own")] = None
 
 
+class SignUpForm(SignUp):
+    """The same as a form, with the picture as a part."""
+
+    avatar: bytes | None = None  # type: ignore[assignment]
+
+
 class Login(Model):
     """POST /login. What is no address at all is an unknown one."""
 

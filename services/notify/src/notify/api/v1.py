@@ -61,6 +61,16 @@ def _render(one: Announcement) -> NoticeSaid:
 
 
 ROUTES = (
-    Route("POST", "/v1/admin/notices", say, auth="admin", body=NewNotice, answers={201: NoticeSaid}, summary="Tell one, some or all users something"),
+    Route(
+        "POST",
+        "/v1/admin/notices",
+        say,
+        auth="admin",
+        body=NewNotice,
+        answers={201: NoticeSaid},
+        refusals=(UserNotFound,),
+        keyed=True,
+        summary="Tell one, some or all users something",
+    ),
     Route("GET", "/v1/admin/notices/{notice_id}", show, auth="admin", answers={200: NoticeSaid}, summary="How far a notice got"),
 )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from common.errors import Forbidden, ServiceError, WorkNotFound
+from common.errors import Forbidden, ServiceError, WorkDeleteFailed, WorkNotFound, WorkUpdateFailed
 from common.web import Answer, Request, Route
 from common.web.photo import Ok, Page
 from works import commands, queries
@@ -112,10 +112,27 @@ def _admin(request: Request[Deps]) -> UUID | None:
 
 
 ROUTES = (
-    Route("PUT", "/api/works/{work_id}", change_work, body=WorkChange, answers={200: WorkOk}, summary="Mark a work"),
-    Route("DELETE", "/api/works/{work_id}", delete_work, answers={200: Done}, summary="Delete a work"),
-    Route("POST", "/api/works/batch/delete", delete_batch, body=BatchDelete, answers={200: Done}, summary="Delete works, all or none"),
+    Route("PUT", "/api/works/{work_id}", change_work, body=WorkChange, answers={200: WorkOk}, refusals=(WorkNotFound, WorkUpdateFailed), summary="Mark a work"),
+    Route("DELETE", "/api/works/{work_id}", delete_work, answers={200: Done}, refusals=(WorkNotFound, WorkDeleteFailed), summary="Delete a work"),
+    Route(
+        "POST",
+        "/api/works/batch/delete",
+        delete_batch,
+        body=BatchDelete,
+        answers={200: Done},
+        refusals=(WorkDeleteFailed,),
+        summary="Delete works, all or none",
+    ),
     Route("GET", "/api/admin/works", list_everybodys, auth="admin", query=AdminWorksQuery, answers={200: AdminWorksOk}, summary="All works"),
-    Route("DELETE", "/api/admin/works/{work_id}", delete_work, auth="admin", query=Reason, answers={200: Done}, summary="Delete anybody's work"),
+    Route(
+        "DELETE",
+        "/api/admin/works/{work_id}",
+        delete_work,
+        auth="admin",
+        query=Reason,
+        answers={200: Done},
+        refusals=(WorkNotFound, WorkDeleteFailed),
+        summary="Delete anybody's work",
+    ),
     Route("GET", "/internal/admin/overview", show_overview, auth="admin", answers={200: Overview}, summary="How many works there are"),
 )

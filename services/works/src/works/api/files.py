@@ -5,9 +5,9 @@ from collections.abc import Mapping
 
 from aiohttp import web
 
-from common.errors import InvalidParameter
+from common.errors import FileNotFound, Forbidden, InvalidParameter
 from common.objects import Shown, content_type_of
-from common.web import Request, Route
+from common.web import Media, Query, Request, Route
 from common.web.dialects import render_error
 from works.api.conditional import names
 from works.deps import Deps
@@ -16,6 +16,16 @@ _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 _DIRECT_SECONDS = 300
 """How long a way to the store is good."""
 _SHOWN = ("image/jpeg", "image/png", "image/webp", "audio/mpeg", "audio/ogg", "audio/wav", "audio/flac", "audio/mp4")
+
+
+_FILE = Media("image/*", "audio/*", "application/octet-stream")
+
+
+class LinkQuery(Query):
+    """What a link to a file says of itself; looked at by who signed it."""
+
+    exp: str | None = None
+    sig: str | None = None
 
 
 class RangeNotSatisfiable(InvalidParameter):
@@ -129,4 +139,16 @@ def _cache_control(left_seconds: int) -> str:
     return f"public, max-age={max(0, left_seconds)}, immutable"
 
 
-ROUTES = (Route("GET", "/files/{key:.+}", show_file, auth="none", raw=True, summary="A file by its signed link"),)
+ROUTES = (
+    Route(
+        "GET",
+        "/files/{key:.+}",
+        show_file,
+        auth="none",
+        raw=True,
+        query=LinkQuery,
+        answers={200: _FILE, 206: _FILE, 302: None, 304: None},
+        refusals=(FileNotFound, Forbidden, RangeNotSatisfiable),
+        summary="A file by its signed link",
+    ),
+)

@@ -116,8 +116,8 @@ ROUTES = (
         list_works,
         auth="optional",
         query=PhotoWorksQuery,
-        answers={200: WorksOk},
+        answers={200: WorksOk, 304: None},
         summary="My works; without a token public ones",
     ),
-    Route("GET", "/api/works/{work_id}", show_work, auth="optional", answers={200: WorkOk}, summary="One work"),
+    Route("GET", "/api/works/{work_id}", show_work, auth="optional", answers={200: WorkOk, 304: None}, refusals=(WorkNotFound,), summary="One work"),
 )

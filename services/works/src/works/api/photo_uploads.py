@@ -13,7 +13,7 @@ from common.web.photo import Ok
 from works import commands
 from works.api.base64_text import in_chunks, read_picture_text
 from works.api.forms import chunks_of
-from works.api.uploads import AT_ONCE, REPLAYED, UPLOAD_SECONDS, keep_picture, known_together, named, store_together
+from works.api.uploads import AT_ONCE, PICTURE_REFUSALS, REPLAYED, UPLOAD_SECONDS, keep_picture, known_together, named, store_together
 from works.deps import Deps
 from works.domain import SavedFile, uploads_folder
 from works.pictures.intake import Spooled
@@ -185,6 +185,9 @@ ROUTES = (
         deadline_seconds=UPLOAD_SECONDS,
         limits="upload",
         answers={200: _Uploaded},
+        refusals=PICTURE_REFUSALS,
+        keyed=True,
+        reads={"multipart/form-data": shapes.FileForm},
         summary="Upload one picture as `file`",
     ),
     Route(
@@ -195,6 +198,9 @@ ROUTES = (
         deadline_seconds=UPLOAD_SECONDS,
         limits="upload",
         answers={200: _UploadedFiles},
+        refusals=PICTURE_REFUSALS,
+        keyed=True,
+        reads={"multipart/form-data": shapes.FilesForm},
         summary="Upload up to 50 pictures as `files`, all or none",
     ),
     Route(
@@ -206,6 +212,8 @@ ROUTES = (
         deadline_seconds=UPLOAD_SECONDS,
         limits="upload",
         answers={200: _UploadedText},
+        refusals=PICTURE_REFUSALS,
+        keyed=True,
         summary="Upload one picture as base64",
     ),
     Route(
@@ -217,7 +225,17 @@ ROUTES = (
         deadline_seconds=UPLOAD_SECONDS,
         limits="upload",
         answers={200: _UploadedTexts},
+        refusals=PICTURE_REFUSALS,
+        keyed=True,
         summary="Upload up to 50 pictures as base64, each for itself",
     ),
-    Route("DELETE", "/api/upload/{file_name}", delete_upload, query=shapes.SubDirQuery, answers={200: Ok[None]}, summary="Delete an upload of mine"),
+    Route(
+        "DELETE",
+        "/api/upload/{file_name}",
+        delete_upload,
+        query=shapes.SubDirQuery,
+        answers={200: Ok[None]},
+        refusals=(FileNotFound,),
+        summary="Delete an upload of mine",
+    ),
 )

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import orjson
 
-from common.errors import FileTypeRefused, FileUnreadable, IdempotencyKeyReused, InvalidParameter, WorkCreateFailed, WorkNotFound
+from common.errors import FileTooLarge, FileTypeRefused, FileUnreadable, IdempotencyKeyReused, InvalidParameter, QuotaExceeded, WorkCreateFailed, WorkNotFound
 from common.ids import derived_id, new_id
 from common.web import Answer, Request, Route
 from common.web.body import parse_fields
@@ -21,7 +21,7 @@ from works.api.uploads import REPLAYED, UPLOAD_SECONDS, store_picture
 from works.deps import Deps
 from works.domain import Body, Kept, NewWork, Wanted, Work, owns, uploads_folder
 from works.pictures.intake import Spooled
-from works.schemas.song import Creator, NewSongWork, Pointer, SongWork, SongWorksQuery
+from works.schemas.song import Creator, NewSongWork, Pointer, SongWork, SongWorksQuery, WorkForm
 
 SongWorks = SongPage[SongWork]
 
@@ -199,8 +199,11 @@ ROUTES = (
         deadline_seconds=UPLOAD_SECONDS,
         limits="upload",
         answers={201: SongWork},
+        refusals=(WorkCreateFailed, FileTooLarge, QuotaExceeded),
+        keyed=True,
+        reads={"multipart/form-data": WorkForm},
         summary="Keep a photo as a work",
     ),
-    Route("GET", "/works", list_works, auth="optional", query=SongWorksQuery, answers={200: SongWorks}, summary="Public works and mine"),
-    Route("GET", "/works/{work_id}", show_work, auth="optional", answers={200: SongWork}, summary="One work"),
+    Route("GET", "/works", list_works, auth="optional", query=SongWorksQuery, answers={200: SongWorks, 304: None}, summary="Public works and mine"),
+    Route("GET", "/works/{work_id}", show_work, auth="optional", answers={200: SongWork, 304: None}, refusals=(WorkNotFound,), summary="One work"),
 )

@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack, contextmanager
 from typing import TypeVar
 from uuid import UUID
 
-from common.errors import FieldError, FileTooLarge, FileTypeRefused, FileUnreadable, IdempotencyKeyReused, InvalidParameter, ServiceError
+from common.errors import FieldError, FileTooLarge, FileTypeRefused, FileUnreadable, IdempotencyKeyReused, InvalidParameter, QuotaExceeded, ServiceError
 from works import commands, store
 from works.deps import Deps
 from works.domain import SavedFile
@@ -18,6 +18,8 @@ UPLOAD_SECONDS = 120.0
 """How long a slow phone may take; a body that makes no progress is cut much earlier."""
 
 REPLAYED: Mapping[str, str] = {"Idempotent-Replayed": "true"}
+
+PICTURE_REFUSALS = (FileTooLarge, FileTypeRefused, FileUnreadable, QuotaExceeded)
 
 AT_ONCE = 2
 """How many pictures of one request are decoded at the same time, so that others have a turn too."""

@@ -62,8 +62,15 @@ def _read_place(given: str) -> Place:
 
 
 ROUTES = (
-    Route("GET", "/v1/gallery", show_gallery, auth="optional", query=GalleryQuery, answers={200: Gallery}, summary="Public works, the newest first"),
-    Route("POST", "/v1/works/{work_id}/plays", play, answers={200: WorkCounts}, summary="It was played; counts once an hour per listener"),
-    Route("PUT", "/v1/works/{work_id}/like", like, answers={200: WorkCounts}, summary="Like it"),
-    Route("DELETE", "/v1/works/{work_id}/like", unlike, answers={200: WorkCounts}, summary="Not any more"),
+    Route("GET", "/v1/gallery", show_gallery, auth="optional", query=GalleryQuery, answers={200: Gallery, 304: None}, summary="Public works, the newest first"),
+    Route(
+        "POST",
+        "/v1/works/{work_id}/plays",
+        play,
+        answers={200: WorkCounts},
+        refusals=(WorkNotFound,),
+        summary="It was played; counts once an hour per listener",
+    ),
+    Route("PUT", "/v1/works/{work_id}/like", like, answers={200: WorkCounts}, refusals=(WorkNotFound,), summary="Like it"),
+    Route("DELETE", "/v1/works/{work_id}/like", unlike, answers={200: WorkCounts}, refusals=(WorkNotFound,), summary="Not any more"),
 )

@@ -5,13 +5,13 @@ from uuid import UUID
 
 from aiohttp import web
 
-from common.errors import FileNotFound, FileTooLarge, NotFound
+from common.errors import FileNotFound, FileTooLarge, NotFound, QuotaExceeded
 from common.ids import derived_id, new_id
 from common.objects import WriteLink
 from common.web import Answer, Request, Route
 from works import commands, store
 from works.api.photo_uploads import render_upload
-from works.api.uploads import REPLAYED, UPLOAD_SECONDS, store_picture
+from works.api.uploads import PICTURE_REFUSALS, REPLAYED, UPLOAD_SECONDS, store_picture
 from works.deps import Deps
 from works.domain import SavedFile, incoming_key
 from works.schemas import uploads as shapes
@@ -98,6 +98,8 @@ ROUTES = (
         body=shapes.NewDirectUpload,
         limits="upload",
         answers={201: shapes.DirectUpload},
+        refusals=(FileTooLarge, QuotaExceeded),
+        keyed=True,
         summary="A link to put a file into the store",
     ),
     Route(
@@ -107,6 +109,7 @@ ROUTES = (
         deadline_seconds=UPLOAD_SECONDS,
         limits="upload",
         answers={200: shapes.UploadedFile},
+        refusals=(FileNotFound, *PICTURE_REFUSALS),
         summary="Keep what was put there",
     ),
     Route(
@@ -117,6 +120,9 @@ ROUTES = (
         raw=True,
         query=shapes.IncomingQuery,
         limits="upload",
+        answers={200: None},
+        refusals=(NotFound, FileTooLarge),
+        reads={_RAW: shapes.Bytes},
         summary="Put a file by such a link, where the store is a folder",
     ),
 )

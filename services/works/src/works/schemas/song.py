@@ -37,6 +37,12 @@ class NewSongWork(Model):
     isPublic: bool = False
 
 
+class WorkForm(NewSongWork):
+    """The same as a form, with the photo as a part."""
+
+    image: bytes | None = None  # type: ignore[assignment]
+
+
 class SongWorksQuery(SongPageQuery):
     """Which works: everybody's public ones and mine, of one creator, with one tag."""
 

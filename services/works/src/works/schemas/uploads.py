@@ -3,7 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import Field, RootModel
 
 from common.web import Model, Moment, Query
 
@@ -11,6 +11,24 @@ FILES_MAX = 50
 
 SubDir = Annotated[str, Field(max_length=64, pattern=r"^[A-Za-z0-9_/-]*$")]
 """Where a client would like a file to lie. It lies where its bytes say, so this is checked and otherwise ignored."""
+
+
+class FileForm(Model):
+    """One picture as a form."""
+
+    file: bytes
+    subDir: SubDir = ""
+
+
+class FilesForm(Model):
+    """Several of them."""
+
+    files: list[bytes] = Field(min_length=1, max_length=FILES_MAX)
+    subDir: SubDir = ""
+
+
+class Bytes(RootModel[bytes]):
+    """A file as it is."""
 
 
 class UploadedFile(Model):
