@@ -131,6 +131,17 @@ async def test_a_setting_nobody_owns_or_of_the_wrong_kind_is_refused(open_door: 
             assert (await ask(door.url, method, CONFIG))[0] == 405
 
 
+async def test_a_setting_has_one_name_and_its_value_comes_as_json(open_door: Any) -> None:
+    async with owners() as (made, urls), open_door(urls) as door:
+        for name in ("x/default_credits", "default_credits/x", "default_credits%2f", "DEFAULT_CREDITS", "default_credits."):
+            assert (await ask(door.url, "PUT", f"{CONFIG}/{name}", body={"config_value": 1}))[0] in (404, 405), name
+        headers = {"Authorization": "Bearer admin", "Content-Type": "text/xml"}
+        async with aiohttp.ClientSession() as http, http.put(f"{door.url}{CONFIG}/default_credits", headers=headers, data=b'{"config_value": 1}') as answer:
+            assert (answer.status, answer.headers["X-Error-Code"]) == (415, "10001")
+        assert made["billing"].keys == {"default_credits": 10}
+        assert (await ask(door.url, "PUT", f"{CONFIG}/default_credits/", body={"config_value": 1}))[0] == 200
+
+
 async def test_while_its_owner_may_be_away_a_setting_is_not_called_unknown(open_door: Any) -> None:
     async with owners("billing") as (_, urls), open_door(urls) as door:
         status, _, headers = await ask(door.url, "PUT", CONFIG + "/default_credits", body={"config_value": 1})

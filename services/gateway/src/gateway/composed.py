@@ -21,6 +21,7 @@ from common.errors import (
     Unavailable,
 )
 from common.messages import Lang
+from common.web.body import check_json_type
 from gateway.own import OwnAnswer, OwnAsk
 from gateway.upstreams import Replicas
 
@@ -32,6 +33,7 @@ SECTIONS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "billing": {"orders": ("total_orders", "total_revenue", "today_revenue"), "credits": ("total_credits", "total_recharged", "total_consumed")},
 }
 _REFUSALS: Mapping[str, type[ServiceError]] = {"10002": Unauthorized, "10003": Forbidden, "20003": AccountDisabled}
+_SETTING = "/api/admin/config/"
 _PASSED = frozenset({"authorization", "x-request-id", "traceparent", "accept-language"})
 _DONE: Mapping[Lang, str] = {"zh": "配置已更新", "en": "The setting was changed."}
 
@@ -68,8 +70,9 @@ class Composed:
         return _ok(data=await self._configs(_passed(ask)))
 
     async def change_config(self, ask: OwnAsk) -> OwnAnswer:
-        """One setting, changed by its owner."""
-        await self._change(unquote(ask.path.rpartition("/")[2]), _passed(ask), ask.body)
+        """One setting, changed by its owner. Its key is all of the path's rest, so that no longer path is another name for it."""
+        key = unquote(ask.path.removeprefix(_SETTING).removesuffix("/"))
+        await self._change(key, _passed(ask), ask)
         return _ok(message=_DONE[ask.lang])
 
     async def _overview(self, headers: Mapping[str, str]) -> dict[str, Any]:
@@ -87,15 +90,16 @@ class Composed:
         raw = sorted((row for answer in said.values() for row in _rows(answer)), key=lambda row: str(row["config_key"]))
         return _marked({"configs": {row["config_key"]: row["config_value"] for row in raw}, "raw": raw}, said)
 
-    async def _change(self, key: str, headers: Mapping[str, str], body: bytes) -> None:
+    async def _change(self, key: str, headers: Mapping[str, str], ask: OwnAsk) -> None:
         said = await self._ask_owners("/internal/admin/config", headers)
-        _check_wish(body)
+        check_json_type(ask.said("content-type") or None)
+        _check_wish(ask.body)
         owner = next((name for name, answer in said.items() if any(row["config_key"] == key for row in _rows(answer))), None)
         if owner is None:
             if None in said.values():
                 raise Unavailable("a part that may own this setting is away")
             raise ConfigKeyUnknown()
-        done = await self._ask(owner, "PUT", f"/internal/admin/config/{quote(key, safe='')}", {**headers, "Content-Type": "application/json"}, body)
+        done = await self._ask(owner, "PUT", f"/internal/admin/config/{quote(key, safe='')}", {**headers, "Content-Type": "application/json"}, ask.body)
         if done is None:
             raise Unavailable("the owner of this setting is away")
         if done.status != 200:
