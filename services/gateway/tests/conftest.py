@@ -4,18 +4,13 @@ import asyncio
 import contextlib
 import hashlib
 import json
-import os
 import secrets
-import shutil
-import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import unused_port
 
 from common.metrics import Metrics
 from common.settings import load
@@ -242,57 +237,3 @@ async def serving(handler: Callable[[web.BaseRequest], Awaitable[web.StreamRespo
 def serve() -> Callable[..., Any]:
     """`async with serve(handler) as url`."""
     return serving
-
-
-class RealRedis:
-    """A redis-server of its own, that can be killed, stopped in its tracks and started again on the same port."""
-
-    def __init__(self, program: str, folder: Path, port: int) -> None:
-        self._program = program
-        self._folder = folder
-        self._process: subprocess.Popen[bytes] | None = None
-        self.port = port
-        self.url = f"redis://127.0.0.1:{port}/0"
-
-    async def start(self) -> None:
-        command = [self._program, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", str(self._folder)]
-        self._process = await asyncio.to_thread(subprocess.Popen, command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        async with asyncio.timeout(10):
-            while True:
-                with contextlib.suppress(ConnectionError):
-                    _, writer = await asyncio.open_connection("127.0.0.1", self.port)
-                    writer.close()
-                    await writer.wait_closed()
-                    return
-                await asyncio.sleep(0.02)
-
-    def signal(self, number: int) -> None:
-        assert self._process is not None
-        self._process.send_signal(number)
-
-    def kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
-
-
-@pytest.fixture(scope="session")
-async def redis_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RealRedis]:
-    program = shutil.which("redis-server")
-    if program is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("CI needs a real redis-server", pytrace=False)
-        pytest.skip("redis-server is not installed")
-    server = RealRedis(program, tmp_path_factory.mktemp("redis"), unused_port())
-    yield server
-    server.kill()
-
-
-@pytest.fixture
-async def redis(redis_server: RealRedis) -> AsyncIterator[RealRedis]:
-    """The session's redis-server, running and empty."""
-    redis_server.kill()
-    await redis_server.start()
-    yield redis_server
-    redis_server.kill()

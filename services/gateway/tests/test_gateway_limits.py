@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-import signal
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -224,7 +223,7 @@ async def test_with_the_store_killed_everything_goes_on_and_logins_are_limited_h
     env = {"DARKROOM_LIMITS_URL": redis.url}
     async with open_door(echo.url, careful_only=careful_only, limits="on", login_limit="3/minute", limits_pause_seconds=0.1, env_more=env) as door:
         assert (await door.ask(request("POST /login", body=b"{}")))[0].status == 200
-        redis.kill()
+        await redis.kill()
         began = time.monotonic()
         for _ in range(20):
             assert (await door.ask(request("GET /works/1")))[0].status == 200
@@ -243,7 +242,7 @@ async def test_a_store_that_hangs_holds_up_one_moment_and_not_every_request(open
     env = {"DARKROOM_LIMITS_URL": redis.url}
     async with open_door(echo.url, careful_only=careful_only, limits="on", limits_pause_seconds=0.5, env_more=env) as door:
         assert (await door.ask(request("GET /works/1")))[0].status == 200
-        redis.signal(signal.SIGSTOP)
+        redis.pause()
         took = []
         for _ in range(20):
             began = time.monotonic()
@@ -251,7 +250,7 @@ async def test_a_store_that_hangs_holds_up_one_moment_and_not_every_request(open
             took.append(time.monotonic() - began)
         assert max(took) < 1
         assert sorted(took)[-3] < 0.15
-        redis.signal(signal.SIGCONT)
+        redis.resume()
         await asyncio.sleep(1)
         (answer,) = await door.ask(request("GET /works/1"))
         assert left(answer.headers)["address"][0] >= 975

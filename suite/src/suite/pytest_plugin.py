@@ -1,4 +1,4 @@
-"""Fixtures every test may ask for: a real PostgreSQL, a database per service, a real Kafka, a real S3."""
+"""Fixtures every test may ask for: a real PostgreSQL, a database per service, a real Kafka, a real S3, a real Redis."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from common.db import Database
     from suite.embedded.kafka import EmbeddedKafka
     from suite.embedded.postgres import EmbeddedPostgres
+    from suite.embedded.redis import EmbeddedRedis
     from suite.embedded.s3 import EmbeddedS3
 
 SERVICES_WITH_DATA = ("identity", "works", "generation", "billing", "notify")
@@ -102,6 +103,31 @@ async def s3(short_folder: Path) -> AsyncIterator[EmbeddedS3]:
         pytest.skip(str(reason))
     yield server
     await server.stop()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def redis_server(short_folder: Path) -> AsyncIterator[EmbeddedRedis]:
+    """A real Redis for this session; most tests ask for `redis` instead. Where it cannot be had a test is skipped, in CI it fails."""
+    from suite.embedded.parts import EmbeddedError
+    from suite.embedded.redis import EmbeddedRedis
+
+    server = EmbeddedRedis(short_folder / "redis")
+    try:
+        await server.start()
+    except EmbeddedError as reason:
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"CI needs a real Redis: {reason}", pytrace=False)
+        pytest.skip(str(reason))
+    yield server
+    await server.kill()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def redis(redis_server: EmbeddedRedis) -> EmbeddedRedis:
+    """The session's Redis, running and empty, whatever a test before did to it."""
+    await redis_server.kill()
+    await redis_server.start()
+    return redis_server
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
