@@ -60,3 +60,17 @@ class Row:
     def has_body(self) -> bool:
         """Whether a broken JSON body must be refused."""
         return self.method in ("POST", "PUT") and self.takes is not None
+
+
+def at(path: str, *, who: Who | None = None, **more: Any) -> MakeAsk:
+    """A request that needs nothing made before."""
+
+    async def make(_world: "World") -> Ask:
+        return Ask(path=path, who=who, **more)
+
+    return make
+
+
+def bad(path: str, why: str, json: Any, *, status: int = 400, code: int = 10001) -> Refusal:
+    """A body that is refused."""
+    return Refusal(status, code, why, at(path, json=json))

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from common.ids import new_id
-from lab.dialects.rows import Ask, Auth, MakeAsk, Refusal, Row, Who
+from lab.dialects.rows import Ask, Auth, MakeAsk, Refusal, Row, at, bad
 from lab.dialects.shapes import ID, MOMENT, ORDER_NO, TOKEN, URL, WORD, Maybe, OneOf
 from lab.dialects.world import UNKNOWN, World, photo_data_url
 
@@ -22,20 +22,6 @@ TASK = {
     "createdAt": MOMENT, "progress": int,
 }  # fmt: skip
 PAGE = {"page": int, "limit": int, "total": int}
-
-
-def at(path: str, *, who: Who | None = None, **more: Any) -> MakeAsk:
-    """A request that needs nothing made before."""
-
-    async def make(_world: World) -> Ask:
-        return Ask(path=path, who=who, **more)
-
-    return make
-
-
-def bad(path: str, why: str, json: Any, *, status: int = 400, code: int = 10001) -> Refusal:
-    """A body that is refused."""
-    return Refusal(status, code, why, at(path, json=json))
 
 
 def row(

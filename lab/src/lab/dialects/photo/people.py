@@ -1,0 +1,46 @@
+"""The photo dialect: who you are."""
+
+from common.ids import new_id
+from lab.dialects.photo.words import data, row
+from lab.dialects.rows import Ask, Row, at, bad
+from lab.dialects.shapes import ID, TOKEN, WORD, Maybe
+from lab.dialects.world import World
+
+
+async def _wechat(_world: World) -> Ask:
+    return Ask(path="/api/auth/wechat/login", json={"code": f"code-{new_id().hex}", "userInfo": {"nickname": "Ada", "avatar_url": "https://example.com/a.png"}})
+
+
+PEOPLE: tuple[Row, ...] = (
+    row(
+        "POST",
+        "/api/auth/wechat/login",
+        "none",
+        "Log in with a mini-program's code; the first time makes the account",
+        data(token=TOKEN, user={"user_id": ID, "nickname": str, "avatar_url": Maybe(str), "credits": int, "role": "user", "is_new_user": bool}),
+        _wechat,
+        bad("/api/auth/wechat/login", "no code", {}),
+        bad("/api/auth/wechat/login", "an empty code", {"code": ""}),
+        takes={"code": "text", "userInfo?": "{nickname, avatar_url}"},
+    ),
+    row(
+        "GET",
+        "/api/auth/me",
+        "user",
+        "Who asks, with their credits",
+        data(user={"user_id": ID, "openid": str, "nickname": str, "avatar_url": Maybe(str), "role": WORD, "credits": int}),
+        at("/api/auth/me"),
+    ),
+    row(
+        "POST",
+        "/api/auth/admin/login",
+        "none",
+        "An admin's token, good for 24 hours",
+        None,
+        at("/api/auth/admin/login", json={"username": "nobody-here", "password": "not the one"}),
+        bad("/api/auth/admin/login", "a name of two letters", {"username": "ad", "password": "long enough"}),
+        bad("/api/auth/admin/login", "unknown name or wrong password", {"username": "nobody-here", "password": "not the one"}, status=401, code=20001),
+        takes={"username": "text, 3 to 50", "password": "text, at least 6"},
+    ),
+    row("POST", "/api/auth/refresh", "user", "A fresh token for a valid one", data(token=TOKEN), at("/api/auth/refresh")),
+)
