@@ -359,6 +359,14 @@ async def test_a_signed_notice_that_says_nothing_is_a_400(door, deps: Deps, body
     assert status == 400
 
 
+@pytest.mark.parametrize(("name", "odd"), [("amount", b"1" + b"0" * 30), ("amount", b"-1e400"), ("order_no", b'"\\u0000"'), ("id", b'"\\ud800"')])
+async def test_a_signed_notice_that_nobody_could_keep_is_a_400(bank, door, deps: Deps, user_id: UUID, name: str, odd: bytes) -> None:
+    said = orjson.loads(await notice(deps, (await recharge(door, user_id))["payment_params"]))
+    status, _ = await tell(door, deps, orjson.dumps({**said, name: "@"}).replace(b'"@"', odd))
+    assert status == 400
+    assert await bank.db.fetch("SELECT 1 FROM payment_notice") == []
+
+
 async def test_a_notice_over_the_limit_is_refused_before_it_is_read(door, deps: Deps) -> None:
     assert (await tell(door, deps, b"x" * 65 * 1024))[0] == 413
 

@@ -21,6 +21,7 @@ from common.db import Database
 from common.errors import InvalidParameter, Unauthorized
 from common.log import get_logger
 from common.web import Model
+from common.web.body import check_json
 
 log = get_logger()
 
@@ -95,6 +96,7 @@ class SandboxProvider:
             raise Unauthorized("the notice was signed too long ago")
 
     def read(self, body: bytes) -> Notice:
+        check_json(body)
         try:
             said = _Body.model_validate_json(body)
         except ValidationError:
