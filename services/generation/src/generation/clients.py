@@ -39,6 +39,8 @@ class Held(BaseModel):
     task_id: UUID
     held: Literal[True]
     amount: int
+    member: bool = False
+    """Whether the user is a member now."""
 
 
 class NotHeld(BaseModel):

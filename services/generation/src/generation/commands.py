@@ -21,16 +21,20 @@ from generation.domain import (
     Cancel,
     Claim,
     EndRow,
+    Fairness,
     Finish,
     Finished,
     Outcome,
     Placed,
+    Rank,
     Scene,
     Seats,
     Stale,
     Task,
 )
-from generation.store import attempts, callbacks, items, scenes, tallies, tasks
+from generation.store import attempts, callbacks, claims, items, scenes, tallies, tasks, turns
+
+NO_LIMITS = Fairness()
 
 
 async def create_tasks(tx: Tx, asks: Sequence[Placed], *, seats: Seats | None = None) -> tuple[list[Task | None], list[Claim]]:
@@ -44,8 +48,9 @@ async def create_tasks(tx: Tx, asks: Sequence[Placed], *, seats: Seats | None = 
     written: set[UUID] = set()
     for songs in (False, True):
         places = [place for place in in_order if (new[place].kind == "song") == songs]
-        written |= await _insert(tx, new, asks, [place for place in places if place in seated], seats)
-        written |= await _insert(tx, new, asks, [place for place in places if place not in seated], None)
+        if seats is not None:
+            written |= await _seat(tx, new, asks, [place for place in places if place in seated], seats)
+        written |= await _queue(tx, new, asks, [place for place in places if place not in seated], songs=songs)
     made = [task if task.task_id in written else None for task in new]
     for task in made:
         if task is not None:
@@ -53,13 +58,23 @@ async def create_tasks(tx: Tx, asks: Sequence[Placed], *, seats: Seats | None = 
     return made, [_born_claim(task) for place, task in enumerate(made) if task is not None and place in seated]
 
 
-async def _insert(tx: Tx, new: Sequence[Task], asks: Sequence[Placed], places: Sequence[int], seats: Seats | None) -> set[UUID]:
-    rows, hashes = [new[place] for place in places], [asks[place].ask.body_hash for place in places]
-    if not rows:
+async def _seat(tx: Tx, new: Sequence[Task], asks: Sequence[Placed], places: Sequence[int], seats: Seats) -> set[UUID]:
+    if not places:
         return set()
-    if seats is None:
-        return await tasks.insert_tasks(tx.conn, rows, hashes)
+    rows, hashes = [new[place] for place in places], [asks[place].ask.body_hash for place in places]
     return await tasks.insert_claimed_tasks(tx.conn, rows, hashes, lease=seats.lease, provider=seats.provider)
+
+
+async def _queue(tx: Tx, new: Sequence[Task], asks: Sequence[Placed], places: Sequence[int], *, songs: bool) -> set[UUID]:
+    if not places:
+        return set()
+    written = await tasks.insert_tasks(tx.conn, [new[place] for place in places], [asks[place].ask.body_hash for place in places])
+    wishes: dict[UUID, tuple[Rank, datetime]] = {
+        new[place].user_id: (asks[place].rank, tx.now + asks[place].handicap) for place in places if new[place].task_id in written
+    }
+    if wishes:
+        await turns.give_turns(tx.conn, wishes, songs=songs)
+    return set(written)
 
 
 def _new_task(placed: Placed, now: datetime) -> Task:
@@ -83,12 +98,25 @@ def _born_claim(task: Task) -> Claim:
     )  # fmt: skip
 
 
-async def claim_tasks(conn: Connection, *, songs: bool, now: datetime, lease: timedelta, limit: int, provider: str | None = None) -> list[Claim]:
-    """Take the oldest tasks that nobody has. One statement, no fact: progress tells that a task began.
+async def claim_tasks(
+    conn: Connection, *, songs: bool, now: datetime, lease: timedelta, limit: int, provider: str | None = None, fairness: Fairness = NO_LIMITS
+) -> list[Claim]:
+    """Take what nobody has: lapsed claims, then waiting tasks turn by turn. One statement, no fact: progress tells that a task began.
 
     Safe twice: whoever lost the answer lets the leases run out. With a provider, the first attempt of a fresh task is journaled as well.
     """
-    return await tasks.claim_tasks(conn, songs=songs, now=now, lease=lease, limit=limit, provider=provider)
+    return await claims.claim_tasks(conn, songs=songs, now=now, lease=lease, limit=limit, provider=provider, fairness=fairness, running_max=None)
+
+
+async def claim_few_tasks(tx: Tx, *, songs: bool, lease: timedelta, limit: int, fairness: Fairness, running_max: int) -> list[Claim]:
+    """The same where so many may run at once in all, in every process together: claims wait for each other, to count what is true."""
+    await turns.lock_queue(tx.conn, songs=songs)
+    return await claims.claim_tasks(tx.conn, songs=songs, now=tx.now, lease=lease, limit=limit, provider=None, fairness=fairness, running_max=running_max)
+
+
+async def restore_turns(tx: Tx, fairness: Fairness) -> int:
+    """Turns for what waits without one. Safe twice: who has a turn keeps it."""
+    return await turns.restore_turns(tx.conn, now=tx.now, handicap=fairness.handicaps["normal"])
 
 
 async def finish_tasks(tx: Tx, asks: Sequence[Finish]) -> list[Finished | Stale]:

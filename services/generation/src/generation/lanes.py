@@ -11,9 +11,9 @@ from common.lane import Lane
 from generation import commands
 from generation.clients import Billing, Held, HoldAsk, Works
 from generation.deps import Workers
-from generation.domain import Arrival, Claim, Create, Created, Finish, Finished, Known, OwnedWork, Placed, Stale, Task, View
+from generation.domain import Arrival, Claim, Create, Created, Finish, Finished, Known, OwnedWork, Placed, Stale, Task, View, rank_of
 from generation.settings import GenerationSettings
-from generation.store import tasks
+from generation.store import tasks, turns
 
 FinishLane = Lane[Finish, Finished | Stale]
 ArrivalLane = Lane[Arrival, bool]
@@ -32,6 +32,7 @@ class Creator:
         self._billing = billing
         self._workers = workers
         self._settings = settings
+        self._handicaps = settings.fairness.handicaps
         self._monotonic = monotonic
 
     async def run(self, asks: Sequence[Create]) -> list[Created | ServiceError]:
@@ -67,10 +68,16 @@ class Creator:
             return {}
         async with self._db.read() as conn:
             waiting = Counter(await tasks.count_waiting(conn, {ask.user_id for ask in capped}))
+            # Billing says with the hold who is a member, and that is remembered with whose turn it is: who has much waiting has a turn.
+            full = {ask.user_id for ask in capped if waiting[ask.user_id] >= (ask.waiting_max or 0)}
+            members = await turns.list_members(conn, full) if full else set()
         refused: dict[UUID, ServiceError] = {}
         for ask in capped:
-            if ask.waiting_max is not None and waiting[ask.user_id] >= ask.waiting_max:
-                refused[ask.task_id] = TooManyTasks(data={"waiting": waiting[ask.user_id], "limit": ask.waiting_max}, retry_after_seconds=RETRY_AFTER_SECONDS)
+            limit = ask.waiting_max or 0
+            if ask.user_id in members:
+                limit = max(limit, self._settings.waiting_tasks_per_member_max)
+            if waiting[ask.user_id] >= limit:
+                refused[ask.task_id] = TooManyTasks(data={"waiting": waiting[ask.user_id], "limit": limit}, retry_after_seconds=RETRY_AFTER_SECONDS)
             else:
                 waiting[ask.user_id] += 1
         return refused
@@ -101,7 +108,8 @@ class Creator:
         placed: list[Placed] = []
         for ask, outcome in zip(asks, outcomes, strict=True):
             if isinstance(outcome, Held):
-                placed.append(Placed(ask=ask, price=outcome.amount, limits=limits[ask.kind]))
+                rank = rank_of(is_admin=ask.is_admin, is_member=outcome.member)
+                placed.append(Placed(ask=ask, price=outcome.amount, limits=limits[ask.kind], rank=rank, handicap=self._handicaps[rank]))
             else:
                 refused[ask.task_id] = outcome.refusal()
         return placed

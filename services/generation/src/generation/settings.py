@@ -7,7 +7,7 @@ from pydantic import Field, SecretStr, model_validator
 
 from common.events.tasks import Kind
 from common.settings import PORTS, ServiceSettings, service_config
-from generation.domain import Limits
+from generation.domain import Fairness, Limits, Rank
 
 
 class GenerationSettings(ServiceSettings):
@@ -77,7 +77,16 @@ class GenerationSettings(ServiceSettings):
     """How long a reader of an ended task waits for works to say what is favourite and public."""
 
     waiting_tasks_per_user_max: int = Field(default=50, ge=1)
+    waiting_tasks_per_member_max: int = Field(default=100, ge=1)
     waiting_tasks_per_admin_max: int = Field(default=1000, ge=1)
+    running_tasks_per_user_max: int = Field(default=3, ge=1)
+    """How many tasks of one user run at once, pictures and songs apart, where they take their time."""
+    running_tasks_per_member_max: int = Field(default=6, ge=1)
+    running_tasks_per_admin_max: int = Field(default=20, ge=1)
+    member_handicap_seconds: float = Field(default=60, ge=0)
+    """A member who waited so long goes before an admin who comes now."""
+    user_handicap_seconds: float = Field(default=120, ge=0)
+    """The same for everybody else; who waited longer than the difference goes before a member."""
 
     progress_seconds: float = Field(default=0.5, gt=0)
     """Progress of one task is told at most once in this time."""
@@ -106,7 +115,20 @@ class GenerationSettings(ServiceSettings):
         return Limits(start=timedelta(seconds=self.picture_start_seconds), total=timedelta(seconds=self.picture_total_seconds))
 
     def waiting_max(self, *, admin: bool) -> int | None:
-        """How many tasks one user may have waiting; no limit in the roomy profile."""
+        """How many tasks one user may have waiting who is no member; no limit in the roomy profile."""
         if self.shared.profile == "roomy":
             return None
         return self.waiting_tasks_per_admin_max if admin else self.waiting_tasks_per_user_max
+
+    @property
+    def fairness(self) -> Fairness:
+        """Whose turn it is, without limits in the roomy profile."""
+        running_max: dict[Rank, int | None] = {
+            "admin": self.running_tasks_per_admin_max, "member": self.running_tasks_per_member_max, "normal": self.running_tasks_per_user_max,
+        }  # fmt: skip
+        return Fairness(
+            handicaps={
+                "admin": timedelta(0), "member": timedelta(seconds=self.member_handicap_seconds), "normal": timedelta(seconds=self.user_handicap_seconds),
+            },
+            running_max=dict.fromkeys(running_max) if self.shared.profile == "roomy" else running_max,
+        )  # fmt: skip

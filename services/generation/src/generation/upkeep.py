@@ -1,4 +1,4 @@
-"""The loops that repair: tasks whose time is up are ended, tallies are kept few. Expired leases need no loop: claiming finds them."""
+"""The loops that repair: tasks whose time is up are ended, forgotten turns given, tallies kept few. Expired leases need no loop: claiming finds them."""
 
 from datetime import timedelta
 
@@ -22,13 +22,18 @@ class Upkeep:
         self._settings = settings
 
     async def sweep(self) -> None:
-        """End overdue tasks, fold tallies, forget the bytes of old calls back."""
+        """End overdue tasks, give forgotten turns, fold tallies, forget the bytes of old calls back."""
         limit = self._settings.upkeep_batch_max
         while await self._end_overdue(limit) >= limit:
             pass
         async with self._db.transaction() as tx:
+            restored = await commands.restore_turns(tx, self._settings.fairness)
             await commands.fold_tallies(tx, rows_min=TALLIES_MIN)
             await commands.forget_callbacks(tx, before=tx.now - timedelta(days=self._settings.callback_kept_days), limit=limit)
+        if restored:
+            log.warning("turns.restored", users=restored)
+            for songs in (True, False):
+                self._workers.wake(songs=songs)
 
     async def _end_overdue(self, limit: int) -> int:
         async with self._db.transaction() as tx:

@@ -28,7 +28,7 @@ async def create_task(request: Request[Deps]) -> Answer:
         Create(
             task_id=task_id, user_id=request.user_id, work_id=task_id, kind=ask.type, asked=ask.batch_count, scene_id=scene.scene_id if scene else None,
             brief=_brief(ask, photos, scene), body_hash=hash_of({**ask.model_dump(exclude={"images"}), "images": named}), keyed=keyed,
-            waiting_max=deps.settings.waiting_max(admin=request.principal.is_admin), trace=current_trace.get(),
+            waiting_max=deps.settings.waiting_max(admin=request.principal.is_admin), trace=current_trace.get(), is_admin=request.principal.is_admin,
         )
     )  # fmt: skip
     headers = {"Idempotent-Replayed": "true"} if created.replayed else {}

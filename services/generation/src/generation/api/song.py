@@ -26,7 +26,7 @@ async def create_song(request: Request[Deps]) -> Answer:
                 negative_tags=tuple(ask.negative_tags), instrumental=ask.instrumental, model=ask.model,
             ),
             body_hash=hash_of(ask.model_dump(mode="json")), keyed=keyed, waiting_max=deps.settings.waiting_max(admin=request.principal.is_admin),
-            trace=current_trace.get(),
+            trace=current_trace.get(), is_admin=request.principal.is_admin,
         )
     )  # fmt: skip
     body = shapes.render_song_task(created.task, (), to=rendering_for(request), percent=0, pointer=_wants_pointer(request), as_created=True)

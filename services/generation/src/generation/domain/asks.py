@@ -12,6 +12,7 @@ from uuid import UUID
 from common.events.tasks import Item, Kind
 from common.trace import Trace
 from generation.domain.task import AttemptState, Brief, Failure, Limits, Outcome, State, Task, seed_of
+from generation.domain.turns import Rank
 
 
 @dataclass(slots=True, kw_only=True)
@@ -28,8 +29,9 @@ class Create:
     body_hash: bytes
     keyed: bool
     waiting_max: int | None
-    """How many tasks this user may have waiting; None is no limit."""
+    """How many tasks this user may have waiting, if they are no member; None is no limit."""
     trace: Trace | None = None
+    is_admin: bool = False
 
 
 @dataclass(slots=True)
@@ -42,11 +44,13 @@ class Created:
 
 @dataclass(slots=True, kw_only=True)
 class Placed:
-    """An ask whose credits are held, and how long its task may take."""
+    """An ask whose credits are held, how long its task may take, and how it waits for its turn."""
 
     ask: Create
     price: int
     limits: Limits
+    rank: Rank = "normal"
+    handicap: timedelta = timedelta(0)
 
 
 @dataclass(frozen=True, slots=True)

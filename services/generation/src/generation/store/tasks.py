@@ -2,13 +2,12 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 from asyncpg import Connection
 
 from common.events.tasks import Kind
-from generation.domain import STATES, AttemptState, Claim, EndRow, ItemRow, Known, Outcome, Standing, Task, View
+from generation.domain import STATES, AttemptState, EndRow, ItemRow, Known, Outcome, Standing, Task, View
 from generation.store.columns import numbers, words
 from generation.store.rows import (
     TASK,
@@ -19,8 +18,6 @@ from generation.store.rows import (
     pack_trace,
     saved_items,
     task_of,
-    unpack_brief,
-    unpack_trace,
 )
 
 _NEW = """
@@ -30,20 +27,19 @@ _NEW = """
         jsonb_array_elements($13::jsonb)
     ) AS n (task_id, user_id, work_id, price, asked, kind, scene_id, trace, body_hash, brief)"""
 _NEW_COLUMNS = "user_id, work_id, price, asked, kind, scene_id, trace, brief"
-_CLAIMED = "user_id, work_id, kind, version, claim_no, asked, scene_id, deadline_at, brief, trace"
 
 
-async def insert_tasks(conn: Connection, tasks: Sequence[Task], body_hashes: Sequence[bytes]) -> set[UUID]:
-    """Write new tasks of one moment and with the same deadlines; answers the ids that were not there yet."""
+async def insert_tasks(conn: Connection, tasks: Sequence[Task], body_hashes: Sequence[bytes]) -> dict[UUID, UUID]:
+    """Write new tasks of one moment and with the same deadlines; answers those that were not there yet, with their users, who must be given turns."""
     rows = await conn.fetch(
         f"""
         INSERT INTO task (task_id, body_hash, created_at, due_at, start_by, deadline_at, {_NEW_COLUMNS})
         SELECT n.task_id, decode(n.body_hash, 'hex'), $1::timestamptz, $1, $2::timestamptz, $3::timestamptz, n.{_NEW_COLUMNS.replace(", ", ", n.")} {_NEW}
-        ON CONFLICT (task_id) DO NOTHING RETURNING task_id
+        ON CONFLICT (task_id) DO NOTHING RETURNING task_id, user_id
         """,
         *_new_columns(tasks, body_hashes),
     )
-    return {row[0] for row in rows}
+    return {row[0]: row[1] for row in rows}
 
 
 async def insert_claimed_tasks(conn: Connection, tasks: Sequence[Task], body_hashes: Sequence[bytes], *, lease: timedelta, provider: str) -> set[UUID]:
@@ -88,38 +84,6 @@ async def count_waiting(conn: Connection, user_ids: Collection[UUID]) -> dict[UU
     """Queued tasks per user."""
     rows = await conn.fetch("SELECT user_id, count(*) FROM task WHERE user_id = ANY($1::uuid[]) AND state = 'queued' GROUP BY user_id", list(user_ids))
     return {row[0]: row[1] for row in rows}
-
-
-async def claim_tasks(conn: Connection, *, songs: bool, now: datetime, lease: timedelta, limit: int, provider: str | None) -> list[Claim]:
-    """Take the oldest tasks nobody has, fencing off whoever had them. With a provider, the first attempt of a fresh task is journaled too."""
-    rows = await conn.fetch(
-        f"""
-        WITH due AS MATERIALIZED (
-            SELECT task_id, state AS was FROM task
-            WHERE (kind = 'song') = $1 AND ended_at IS NULL AND due_at <= $2 AND deadline_at > $2 AND (state = 'running' OR start_by > $2)
-            ORDER BY due_at LIMIT $4 FOR UPDATE SKIP LOCKED
-        ), claimed AS (
-            UPDATE task SET state = 'running', claim_no = claim_no + 1, version = version + (due.was = 'queued')::integer,
-                            started_at = coalesce(started_at, $2), due_at = least($2::timestamptz + $3::interval, deadline_at)
-            FROM due WHERE task.task_id = due.task_id
-            RETURNING task.task_id, {_CLAIMED}, was
-        ), remembered AS (
-            INSERT INTO history (task_id, version, at, from_state, to_state)
-            SELECT task_id, version, $2, 'queued', 'running' FROM claimed WHERE was = 'queued'
-        ), journaled AS (
-            INSERT INTO attempt (task_id, attempt_no, claim_no, created_at, provider)
-            SELECT task_id, 1, 1, $2, $5 FROM claimed WHERE claim_no = 1 AND $5::text IS NOT NULL
-        )
-        SELECT task_id, {_CLAIMED} FROM claimed
-        """,
-        songs, now, lease, limit, provider,
-    )  # fmt: skip
-    return [_claim_of(*row) for row in rows]
-
-
-def _claim_of(*row: Any) -> Claim:
-    columns: list[Any] = [*row[:-2], unpack_brief(row[-2]), unpack_trace(row[-1])]
-    return Claim(*columns)
 
 
 async def renew_leases(conn: Connection, claims: Mapping[UUID, int], *, now: datetime, lease: timedelta) -> set[UUID]:
@@ -191,11 +155,13 @@ async def lock_tasks(conn: Connection, task_ids: Collection[UUID]) -> dict[UUID,
 
 
 async def lock_overdue(conn: Connection, *, now: datetime, limit: int) -> dict[UUID, Task]:
-    """Lock tasks whose time is up, past those somebody is changing right now. No lease outlives a deadline, so all of them are due."""
+    """Lock tasks whose time is up, past those somebody is changing right now. No lease outlives a deadline, so all that run so long are due."""
     rows = await conn.fetch(
         f"""
-        SELECT {TASK} FROM task
-        WHERE (kind = 'song') IN (true, false) AND ended_at IS NULL AND due_at <= $1 AND (deadline_at <= $1 OR (state = 'queued' AND start_by <= $1))
+        SELECT {TASK} FROM task WHERE ended_at IS NULL AND task_id = ANY(ARRAY(
+            (SELECT task_id FROM task WHERE state = 'running' AND (kind = 'song') IN (true, false) AND due_at <= $1 AND deadline_at <= $1 LIMIT $2)
+            UNION ALL (SELECT task_id FROM task WHERE state = 'queued' AND start_by <= $1 LIMIT $2)
+        ))
         ORDER BY task_id LIMIT $2 FOR UPDATE SKIP LOCKED
         """,
         now, limit,
@@ -293,7 +259,8 @@ async def count_all_tasks(conn: Connection, *, kinds: Sequence[Kind], states: Se
     total: int = await conn.fetchval(
         """
         SELECT (SELECT coalesce(sum(amount), 0) FROM tally WHERE kind = ANY($1::text[]) AND state = ANY($2::text[]))::bigint
-            + (SELECT count(*) FROM task WHERE ended_at IS NULL AND kind = ANY($1::text[]) AND state = ANY($2::text[]))
+            + (SELECT count(*) FROM task WHERE state = 'queued' AND 'queued' = ANY($2::text[]) AND kind = ANY($1::text[]))
+            + (SELECT count(*) FROM task WHERE state = 'running' AND 'running' = ANY($2::text[]) AND kind = ANY($1::text[]))
         """,
         list(kinds), list(states),
     )  # fmt: skip
@@ -320,9 +287,11 @@ async def count_open(conn: Connection) -> dict[Kind, tuple[int, int, int]]:
         """
         SELECT kind, count(*) FILTER (WHERE state = 'queued'), count(*) FILTER (WHERE state = 'running' AND NOT rests), count(*) FILTER (WHERE rests)
         FROM (
-            SELECT kind, state, state = 'running' AND EXISTS (SELECT FROM attempt WHERE attempt.task_id = task.task_id)
-                AND NOT EXISTS (SELECT FROM attempt WHERE attempt.task_id = task.task_id AND attempt.state IN ('submitting', 'submitted')) AS rests
-            FROM task WHERE ended_at IS NULL
+            SELECT kind, state, false AS rests FROM task WHERE state = 'queued'
+            UNION ALL
+            SELECT kind, state, EXISTS (SELECT FROM attempt WHERE attempt.task_id = task.task_id)
+                AND NOT EXISTS (SELECT FROM attempt WHERE attempt.task_id = task.task_id AND attempt.state IN ('submitting', 'submitted'))
+            FROM task WHERE state = 'running'
         ) AS open
         GROUP BY kind
         """

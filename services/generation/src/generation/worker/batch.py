@@ -10,15 +10,18 @@ from common.events import Item
 from common.log import get_logger
 from generation import commands
 from generation.bell import Bell
-from generation.domain import Claim, Finish, ItemRow, Outcome, Seats, Stale
+from generation.domain import Claim, Fairness, Finish, ItemRow, Outcome, Seats, Stale
 from generation.providers.base import Finished, NotSent, Refused, Result
 from generation.results import InvalidOutput
+from generation.store import turns
 from generation.worker.making import STARTED_PERCENT, Making
 from generation.worker.studio import Studio, patiently, provider_attempt
 
 log = get_logger()
 
 SHELF_MAX = 4096
+AGAIN_SECONDS = 0.02
+"""How soon what others had in hand is looked for again."""
 
 
 class BatchWorker:
@@ -67,7 +70,9 @@ class BatchWorker:
                 claims = self._unseat() or await self._claim()
                 if claims:
                     await self._make(claims)
-                elif not self._to_claim and not await self._bell.wait(self._studio.settings.idle_poll_seconds):
+                elif self._to_claim:
+                    await self._bell.wait(AGAIN_SECONDS)
+                elif not await self._bell.wait(self._studio.settings.idle_poll_seconds):
                     self._to_claim = {True, False}
         self._is_draining = True
         while claims := self._unseat():
@@ -77,21 +82,23 @@ class BatchWorker:
         return [self._seated.popleft() for _ in range(min(self._batch_max, len(self._seated)))]
 
     async def _claim(self) -> list[Claim]:
-        """The oldest that wait; where fewer came than were asked for, nothing waits any more."""
-        studio = self._studio
+        """What waits, turn by turn. It is over in a moment, so nobody is kept from having more running than others."""
+        studio, fairness = self._studio, Fairness(handicaps=self._studio.settings.fairness.handicaps)
         for songs in sorted(self._to_claim):
             try:
                 async with studio.db.read() as conn:
                     claims = await commands.claim_tasks(
-                        conn, songs=songs, now=studio.now(), lease=studio.settings.lease, limit=self._batch_max, provider=studio.provider.name
-                    )
+                        conn, songs=songs, now=studio.now(), lease=studio.settings.lease, limit=self._batch_max, provider=studio.provider.name,
+                        fairness=fairness,
+                    )  # fmt: skip
+                    more = len(claims) >= self._batch_max or await turns.has_turns(conn, songs=songs)
             except Exception as error:
                 if not passes(error):
                     raise
                 log.warning("claim.waits", cause=str(error)[:200])
                 await asyncio.sleep(studio.settings.idle_poll_seconds)
                 return []
-            if len(claims) < self._batch_max:
+            if not more:
                 self._to_claim.discard(songs)
             if claims:
                 return claims

@@ -19,6 +19,8 @@ log = get_logger()
 
 DRAIN_SHARE = 0.8
 """Of the time a loop has for its end, what running work gets to finish; the rest is for giving leases back."""
+AGAIN_SECONDS = 0.05
+"""How soon what could not be had is looked for again, at first."""
 
 
 class SingleWorker:
@@ -34,6 +36,7 @@ class SingleWorker:
         self._running: dict[UUID, asyncio.Task[None]] = {}
         self._dropped: set[asyncio.Task[None]] = set()
         self._is_draining = False
+        self._again_seconds = AGAIN_SECONDS
 
     def wake(self) -> None:
         """There may be something to claim."""
@@ -53,32 +56,38 @@ class SingleWorker:
             beating = group.create_task(self._beat(), name="heartbeat")
             try:
                 while not draining.is_set():
-                    more = await self._claim(group)
-                    await self._bell.wait(None if more else self._studio.settings.idle_poll_seconds)
+                    if await self._bell.wait(await self._claim(group)):
+                        self._again_seconds = AGAIN_SECONDS
                 await self._drain()
             finally:
                 beating.cancel()
 
-    async def _claim(self, group: asyncio.TaskGroup) -> bool:
-        """Fill the free slots; True when there may be more than fits, so that only a free slot is worth waking for."""
+    async def _claim(self, group: asyncio.TaskGroup) -> float | None:
+        """Fill the free slots; answers when it is worth looking again, None when only a free slot is.
+
+        What waits and was not to be had, because others have it in hand or its user has enough, is looked for soon, and then ever less often.
+        """
+        idle_seconds = self._studio.settings.idle_poll_seconds
         room = self._slots - len(self._running)
         if room <= 0:
-            return True
-        studio = self._studio
+            return None
         try:
-            async with studio.db.read() as conn:
-                claims = await commands.claim_tasks(conn, songs=self._songs, now=studio.now(), lease=studio.settings.lease, limit=room)
+            claims, more = await self._studio.claim(songs=self._songs, limit=room)
         except Exception as error:
             if not passes(error):
                 raise
             log.warning("claim.waits", cause=str(error)[:200])
-            return False
+            return idle_seconds
         self.drop([claim.task_id for claim in claims])  # an older claim of ours on the same task is fenced off
         for claim in claims:
             self._claims[claim.task_id] = claim
             self._running[claim.task_id] = group.create_task(self._see_through(claim), name=f"task {claim.task_id}")
             log.info("task.claimed", task_id=str(claim.task_id), claim_no=claim.claim_no, kind=claim.kind)
-        return len(claims) == room
+        if len(claims) == room:
+            return None
+        again_seconds = min(self._again_seconds, idle_seconds) if more else idle_seconds
+        self._again_seconds *= 2
+        return again_seconds
 
     async def _see_through(self, claim: Claim) -> None:
         making = Making(self._studio, claim, self._semaphore, has_past=claim.claim_no > 1, is_draining=lambda: self._is_draining)

@@ -20,6 +20,7 @@ from generation.progress import Progress
 from generation.providers.base import Attempt, Description, Provider, Result
 from generation.results import Checker
 from generation.settings import GenerationSettings
+from generation.store import turns
 
 T = TypeVar("T")
 
@@ -27,6 +28,10 @@ _EXTENSIONS: Mapping[str, str] = {
     "image/webp": "webp", "image/jpeg": "jpg", "image/png": "png", "audio/ogg": "ogg", "audio/mpeg": "mp3", "audio/wav": "wav",
 }  # fmt: skip
 _PAUSE_SECONDS_MAX = 2.0
+
+
+def _no_limit() -> int | None:
+    return None
 
 
 class Vision(Protocol):
@@ -50,12 +55,28 @@ class Studio:
     progress: Progress
     finish: Lane[Finish, Finished | Stale]
     arrive: Lane[Arrival, bool]
+    running_max: Callable[[], int | None] = _no_limit
+    """How many tasks the provider is given at a time, in all processes together; asked before every claim."""
     repeatable: frozenset[str] = frozenset()
     """Names of engines whose open attempts may simply be run again, also after the settings changed the engine."""
 
     def now(self) -> datetime:
         """The database's moment."""
         return self.db.clock.now()
+
+    async def claim(self, *, songs: bool, limit: int) -> tuple[list[Claim], bool]:
+        """Tasks nobody has, each user's share; and whether there may be more that could not be had just now."""
+        most, fairness, lease = self.running_max(), self.settings.fairness, self.settings.lease
+        if most is not None:
+            async with self.db.transaction() as tx:
+                claims = await commands.claim_few_tasks(tx, songs=songs, lease=lease, limit=limit, fairness=fairness, running_max=most)
+        else:
+            async with self.db.read() as conn:
+                claims = await commands.claim_tasks(conn, songs=songs, now=self.now(), lease=lease, limit=limit, fairness=fairness)
+        if len(claims) >= limit:
+            return claims, True
+        async with self.db.read() as conn:
+            return claims, await turns.has_turns(conn, songs=songs)
 
     async def keep(self, claim: Claim, result: Result) -> Item:
         """Check a result and store it under our key. Raises InvalidOutput."""
