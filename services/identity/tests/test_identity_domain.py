@@ -1,20 +1,12 @@
-"""Names, addresses, passwords, and what a dump would show."""
+"""Names, addresses, passwords."""
 
 import asyncio
-from uuid import UUID
 
 import pytest
 
 from common.errors import Overloaded
 from identity.domain import normal_email, normal_password
 from identity.passwords import Passwords
-from identity.vault import Sealed, Unopenable, Vault
-
-ADA, BOB = UUID(int=1), UUID(int=2)
-
-
-def _vault(key_id: str = "1", secret: str = "a" * 32, **old: str) -> Vault:
-    return Vault(key_id=key_id, secret=secret, old_secrets=old, lookup_secret="b" * 32)
 
 
 def test_one_address_has_one_spelling() -> None:
@@ -35,36 +27,6 @@ def test_a_password_is_the_same_whichever_way_its_accents_are_typed() -> None:
 def test_a_password_too_short_or_too_long_is_refused_and_never_cut(given: str) -> None:
     with pytest.raises(ValueError, match="must have"):
         normal_password(given)
-
-
-def test_what_is_sealed_opens_for_its_owner_only() -> None:
-    sealed = _vault().seal(b"ada@darkroom.example", owner=ADA)
-    assert b"ada" not in sealed.content
-    assert _vault().open(sealed, owner=ADA) == b"ada@darkroom.example"
-    with pytest.raises(Unopenable):
-        _vault().open(sealed, owner=BOB)
-
-
-def test_what_was_sealed_under_an_old_key_still_opens_after_a_change_of_keys() -> None:
-    sealed = _vault(key_id="1", secret="a" * 32).seal(b"x", owner=ADA)
-    newer = _vault("2", "c" * 32, **{"1": "a" * 32})
-    assert newer.open(sealed, owner=ADA) == b"x"
-    assert newer.seal(b"x", owner=ADA).key_id == "2"
-    with pytest.raises(Unopenable):
-        _vault("2", "c" * 32).open(sealed, owner=ADA)
-
-
-def test_a_changed_byte_does_not_open() -> None:
-    sealed = _vault().seal(b"x", owner=ADA)
-    changed = bytes([sealed.content[0] ^ 1]) + sealed.content[1:]
-    with pytest.raises(Unopenable):
-        _vault().open(Sealed(changed, sealed.key_id), owner=ADA)
-
-
-def test_the_lookup_hash_depends_on_its_key_and_purpose() -> None:
-    other = Vault(key_id="1", secret="a" * 32, old_secrets={}, lookup_secret="d" * 32)
-    assert _vault().lookup_hash("e-mail", b"x") == _vault().lookup_hash("e-mail", b"x")
-    assert len({_vault().lookup_hash("e-mail", b"x"), _vault().lookup_hash("sign-up", b"x"), other.lookup_hash("e-mail", b"x")}) == 3
 
 
 async def test_passwords_are_argon2id_with_the_set_costs_and_check() -> None:

@@ -11,9 +11,9 @@ import orjson
 import pytest
 
 from common.ids import UserId
+from common.vault import Vault
 from identity.domain import Session, fate_of
 from identity.sessions import RefreshToken
-from identity.vault import Vault
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 LOGIN = {"email": "ada@darkroom.example", "password": "correct horse"}
@@ -131,7 +131,7 @@ async def test_the_database_holds_no_token_and_nothing_to_make_one_from(identity
     stored = {row["token_hash"] for row in await sql("SELECT token_hash FROM refresh_token")}
     assert {one.hash for one in raw} <= stored
     assert not {one.content for one in raw} & stored
-    other = Vault(key_id="1", secret="x" * 32, old_secrets={}, lookup_secret="y" * 32)
+    other = Vault("identity", key_id="1", secret="x" * 32, old_secrets={}, lookup_secret="y" * 32)
     assert raw[0].successor(other).content != raw[1].content, "a successor needs the secret"
 
 

@@ -112,14 +112,14 @@ class Operator:
         # Only this look-up needs these, and small commands should start fast.
         import asyncpg
 
+        from common.vault import Vault
         from identity.domain import normal_email
-        from identity.vault import Vault
 
         try:
             address = normal_email(email)
         except ValueError as error:
             raise SuiteError(f"{email} {error}.") from None
-        vault = Vault(key_id="1", secret=self._home.secret(ENVELOPE), old_secrets={}, lookup_secret=self._home.secret(LOOKUP))
+        vault = Vault("identity", key_id="1", secret=self._home.secret(ENVELOPE), old_secrets={}, lookup_secret=self._home.secret(LOOKUP))
         connection = await asyncpg.connect(self._state.environment["IDENTITY_DATABASE_URL"])
         try:
             wanted = vault.lookup_hash("e-mail", address.encode())

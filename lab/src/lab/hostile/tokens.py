@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from common.auth import AUDIENCE, ISSUER, SERVICE_TYPE, USER_TYPE, kid_of, make_key, public_jwk
 from common.ids import new_id
+from common.vault import Sealed, Vault
 from identity.store import list_signing_keys
-from identity.vault import Sealed, Vault
 from suite.home import ENVELOPE, LOOKUP, Home
 
 _HOUR_SECONDS = 3600
@@ -29,7 +29,7 @@ async def stolen_key(home: Home, database_url: str) -> EllipticCurvePrivateKey:
         stored = (await list_signing_keys(conn))[-1]
     finally:
         await conn.close()
-    vault = Vault(key_id=stored.sealed_with, secret=home.secret(ENVELOPE), old_secrets={}, lookup_secret=home.secret(LOOKUP))
+    vault = Vault("identity", key_id=stored.sealed_with, secret=home.secret(ENVELOPE), old_secrets={}, lookup_secret=home.secret(LOOKUP))
     key = load_pem_private_key(vault.open(Sealed(stored.private_sealed, stored.sealed_with), owner=stored.key_id), None)
     assert isinstance(key, EllipticCurvePrivateKey)
     return key

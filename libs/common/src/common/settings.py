@@ -119,6 +119,18 @@ class ServiceSettings(_FromGiven):
         return self
 
 
+class EnvelopeSettings(ServiceSettings):
+    """What a service has that keeps what a dump must not show (`common.vault`).
+
+    Secrets come from outside and never change their meaning: what was sealed under a key id is opened under it for ever.
+    """
+
+    envelope_secret: StrongSecret
+    envelope_key_id: str = Field(default="1", pattern=r"^[A-Za-z0-9_-]{1,32}$", description="names envelope_secret in what is sealed with it")
+    old_envelope_secrets: dict[str, StrongSecret] = Field(default_factory=dict, description="by key id: secrets that only open what was sealed before")
+    lookup_secret: StrongSecret
+
+
 def is_loopback(host: str) -> bool:
     """Whether a host name or address can only be reached from this machine."""
     if host == "localhost":

@@ -19,6 +19,7 @@ from common.objects import UrlSigner
 from common.revocations import following
 from common.service import Service, every, opened_database
 from common.settings import SettingsError
+from common.vault import open_vault
 from identity import lanes, queries, upkeep
 from identity.api import ROUTES
 from identity.deps import Deps
@@ -26,7 +27,6 @@ from identity.keys import SigningKeys
 from identity.passwords import Passwords
 from identity.purses import Purses
 from identity.settings import IdentitySettings
-from identity.vault import Vault
 from identity.wechat import CodeExchange, NoWeixin, SandboxCodes, Weixin
 
 CONFIG_KEYS = [Key("site_name", "Darkroom", "The name people see", Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)])]
@@ -36,7 +36,7 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 @asynccontextmanager
 async def open_service(settings: IdentitySettings, bus: Bus) -> AsyncIterator[Service]:
     """Everything identity runs on, closed at the end."""
-    vault = open_vault(settings)
+    vault = open_vault("identity", settings)
     async with (
         opened_database(settings, "identity", bus, migrations=MIGRATIONS) as (db, relay),
         ServiceClient("billing", settings, "identity") as billing,
@@ -110,13 +110,3 @@ def open_codes(settings: IdentitySettings, session: aiohttp.ClientSession) -> Co
     if not settings.wechat_app_id or not secret:
         raise SettingsError(["IDENTITY_WECHAT_APP_ID and IDENTITY_WECHAT_APP_SECRET are needed for IDENTITY_WECHAT=weixin"])
     return Weixin(session, url=settings.wechat_url, app_id=settings.wechat_app_id, app_secret=secret, wait_seconds=settings.wechat_wait_seconds)
-
-
-def open_vault(settings: IdentitySettings) -> Vault:
-    """The vault of these settings."""
-    return Vault(
-        key_id=settings.envelope_key_id,
-        secret=settings.envelope_secret.get_secret_value(),
-        lookup_secret=settings.lookup_secret.get_secret_value(),
-        old_secrets={name: old.get_secret_value() for name, old in settings.old_envelope_secrets.items()},
-    )

@@ -12,11 +12,11 @@ from common.ids import UserId
 from common.lane import Lane
 from common.objects import UrlSigner
 from common.revocations import Revocations
+from common.vault import Vault
 from identity.domain import NewSession, Person, Refresh, Refreshed, Registered, Registration, WechatLogin, WechatPerson
 from identity.keys import SigningKeys
 from identity.passwords import Passwords
 from identity.purses import Purses
-from identity.vault import Vault
 from identity.wechat import CodeExchange
 
 

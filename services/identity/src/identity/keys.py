@@ -9,8 +9,8 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from common.auth import TokenSigner, make_key, private_pem
 from common.db import Database
 from common.ids import new_id
+from common.vault import Sealed, Vault
 from identity import store
-from identity.vault import Sealed, Vault
 
 
 class SigningKeys:

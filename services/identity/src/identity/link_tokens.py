@@ -4,8 +4,8 @@ import base64
 import hmac
 from uuid import UUID
 
+from common.vault import Vault
 from identity.domain import LinkPurpose, MailLink
-from identity.vault import Vault
 
 PATHS: dict[LinkPurpose, str] = {"password_reset": "/v1/password-resets", "email_verification": "/v1/email-verifications"}
 

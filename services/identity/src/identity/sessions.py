@@ -7,7 +7,7 @@ import secrets
 from dataclasses import dataclass
 
 from common.errors import Unauthorized
-from identity.vault import Vault
+from common.vault import Vault
 
 _BYTES = 32
 _PURPOSE = "refresh successor"

@@ -5,19 +5,15 @@ from typing import Literal
 
 from pydantic import Field, SecretStr
 
-from common.settings import ServiceSettings, StrongSecret, service_config
+from common.settings import EnvelopeSettings, service_config
 
 
-class IdentitySettings(ServiceSettings):
-    """Secrets come from outside and never change their meaning: what was sealed under a key id is opened under it for ever."""
+class IdentitySettings(EnvelopeSettings):
+    """Whom to ask, how hard to work, how long to wait."""
 
     model_config = service_config("IDENTITY_")
 
     port: int = 8101
-    envelope_secret: StrongSecret
-    envelope_key_id: str = Field(default="1", pattern=r"^[A-Za-z0-9_-]{1,32}$", description="names envelope_secret in what is sealed with it")
-    old_envelope_secrets: dict[str, StrongSecret] = Field(default_factory=dict, description="by key id: secrets that only open what was sealed before")
-    lookup_secret: StrongSecret
     password_threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
     password_waiting_max: int = Field(default=256, ge=1, description="sign-ups and logins that wait for a thread")
     balances_seconds: float = Field(default=1.0, gt=0, description="how long an answer waits for billing")

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from common.errors import ServiceError, Unauthorized, UserNotFound
 from common.ids import UserId, new_id
+from common.vault import Sealed
 from common.web import HTML, SCRIPT, STYLE, Answer, Model, Request, Route
 from identity import commands, link_tokens, store
 from identity.api.logins import email_hash_of
@@ -13,7 +14,6 @@ from identity.deps import Deps
 from identity.domain import LinkPurpose, MailLink, ResetRequest, SetPassword, UseLink, normal_email
 from identity.schemas.song import ResetWish
 from identity.schemas.v1 import Address, AddressAsk, Done, NewPassword, Verification
-from identity.vault import Sealed
 
 PAGES = Path(__file__).parents[1] / "pages"
 _HEADERS = {

@@ -5,11 +5,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from common.errors import AccountDisabled, EmailUnverified, ServiceError, WrongPassword
+from common.vault import Sealed
 from common.web import Request
 from identity import commands, store
 from identity.deps import Deps
 from identity.domain import Guess, LinkAsk, Person, normal_email, normal_password
-from identity.vault import Sealed
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from common.ids import UserId
+from common.vault import Sealed
 from identity import store
 from identity.deps import Deps
 from identity.domain import Person
-from identity.vault import Sealed
 
 
 def avatar_url(deps: Deps, person: Person) -> str | None:

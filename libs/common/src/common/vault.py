@@ -1,4 +1,4 @@
-"""What a dump of the database must not show: sealed with AES-GCM under a key id, found again by a keyed hash."""
+"""What a dump of a database must not show: sealed with AES-GCM under a key id, found again by a keyed hash."""
 
 import hashlib
 import hmac
@@ -11,6 +11,8 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from common.settings import EnvelopeSettings
 
 _NONCE_BYTES = 12
 
@@ -26,14 +28,24 @@ class Sealed:
     content: bytes
     key_id: str
 
+    @property
+    def packed(self) -> bytes:
+        """Both in one column."""
+        return self.key_id.encode() + b"\x00" + self.content
+
+    @classmethod
+    def unpacked(cls, packed: bytes) -> "Sealed":
+        key_id, _, content = packed.partition(b"\x00")
+        return cls(content, key_id.decode())
+
 
 class Vault:
-    """Seals with the newest key, opens with any it knows; hashes for look-up with a key of its own."""
+    """Seals with the newest key, opens with any it knows; hashes for look-up with a key of its own. No service opens another's."""
 
-    def __init__(self, *, key_id: str, secret: str, old_secrets: Mapping[str, str], lookup_secret: str) -> None:
+    def __init__(self, service: str, *, key_id: str, secret: str, old_secrets: Mapping[str, str], lookup_secret: str) -> None:
         self._key_id = key_id
-        self._keys = {name: AESGCM(_derive(old, b"envelope")) for name, old in {**old_secrets, key_id: secret}.items()}
-        self._lookup_key = _derive(lookup_secret, b"lookup")
+        self._keys = {name: AESGCM(_derive(old, service, "envelope")) for name, old in {**old_secrets, key_id: secret}.items()}
+        self._lookup_key = _derive(lookup_secret, service, "lookup")
 
     def seal(self, plain: bytes, *, owner: UUID) -> Sealed:
         """Seal for one owner: a row copied to another owner does not open."""
@@ -55,5 +67,16 @@ class Vault:
         return hmac.new(self._lookup_key, purpose.encode() + b"\x00" + value, hashlib.sha256).digest()
 
 
-def _derive(secret: str, purpose: bytes) -> bytes:
-    return HKDF(algorithm=SHA256(), length=32, salt=None, info=b"darkroom identity " + purpose).derive(secret.encode())
+def open_vault(service: str, settings: EnvelopeSettings) -> Vault:
+    """The vault of a service's settings."""
+    return Vault(
+        service,
+        key_id=settings.envelope_key_id,
+        secret=settings.envelope_secret.get_secret_value(),
+        lookup_secret=settings.lookup_secret.get_secret_value(),
+        old_secrets={name: old.get_secret_value() for name, old in settings.old_envelope_secrets.items()},
+    )
+
+
+def _derive(secret: str, service: str, purpose: str) -> bytes:
+    return HKDF(algorithm=SHA256(), length=32, salt=None, info=f"darkroom {service} {purpose}".encode()).derive(secret.encode())
