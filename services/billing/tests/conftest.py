@@ -35,6 +35,7 @@ from common.events import CreditsChanged
 from common.ids import new_id
 from common.metrics import Metrics
 from common.testing.doors import Door, Passes, open_door
+from common.vault import Vault
 from common.web import Answer, Model, Request, Route
 
 
@@ -47,6 +48,7 @@ class Bank:
     superuser_url: str
     terms: HoldTerms = field(default_factory=HoldTerms)
     signup: lanes.SignUpTerms = SignUp
+    vault: Vault = field(default_factory=lambda: Vault("billing", key_id="1", secret="e" * 32, old_secrets={}, lookup_secret="l" * 32))
 
     def ask(
         self, user_id: UUID, items: int = 1, *, task_id: UUID | None = None, asset: Asset = "credit", price: int = 1, body: str = "", seconds: int = 2000
@@ -232,7 +234,7 @@ async def open_deps(bank: Bank, generation: FakeGeneration, identity: FakeIdenti
         async def opened(db: Database) -> AsyncIterator[Deps]:
             numbers, config = Numbers.of(Metrics("billing")), Config(db, config_keys(settings))
             await config.read()
-            sandbox = SandboxProvider(db, http, secret=settings.sandbox_key, public_url="http://shop.test", notify_url="http://127.0.0.1:1/nobody")
+            sandbox = SandboxProvider(db, http, bank.vault, secret=settings.sandbox_key, public_url="http://shop.test", notify_url="http://127.0.0.1:1/nobody")
             async with (
                 ServiceClient("generation", settings, "billing") as client,
                 ServiceClient("identity", settings, "billing") as people,
@@ -243,6 +245,7 @@ async def open_deps(bank: Bank, generation: FakeGeneration, identity: FakeIdenti
                     db=db, holds=holds, balances=balances, generation=Generation(client, call_seconds=2), prices=settings.prices(), signup=bank.signup,
                     hold_terms=bank.terms, numbers=numbers, auditor=Auditor(db, numbers, sweep_seconds=10, full_hour_utc=3),
                     people=People(people, call_seconds=1), payments=open_payments(sandbox), order_terms=settings.order_terms(), sandbox=sandbox,
+                    vault=bank.vault,
                     config=config, totals=Totals(db, kept_seconds=5),
                 )  # fmt: skip
 

@@ -14,6 +14,7 @@ from billing import checkout, upkeep
 from billing.api import ROUTES
 from billing.api.sandbox import _SAFE
 from billing.deps import Deps
+from billing.domain import hidden
 from billing.providers import SandboxProvider
 from common.errors import Unavailable
 from common.events import CreditsChanged, MembershipChanged, OrderExpired, OrderPaid
@@ -186,7 +187,7 @@ async def test_the_same_key_with_another_wish_is_10006(door, user_id: UUID) -> N
 
 async def test_an_order_whose_intent_was_never_opened_gets_it_when_asked_again(bank, deps: Deps, door, user_id: UUID) -> None:
     placed = await recharge(door, user_id, **{"Idempotency-Key": "k1"})
-    await bank.db.fetch("UPDATE payment_order SET intent_id = NULL, merchant_id = NULL, params = NULL")
+    await bank.db.fetch("UPDATE payment_order SET intent_sealed = NULL, merchant_id = NULL")
     assert (await recharge(door, user_id, **{"Idempotency-Key": "k1"}))["payment_params"] == placed["payment_params"]
 
 
@@ -441,9 +442,10 @@ async def test_an_order_whose_provider_is_away_waits(bank, deps: Deps, door, use
 async def test_a_notice_that_was_kept_before_the_process_died_has_its_effect(bank, deps: Deps, door, user_id: UUID) -> None:
     placed = await recharge(door, user_id)
     body = await notice(deps, placed["payment_params"])
+    event = hidden.event_hash(bank.vault, "sandbox", orjson.loads(body)["id"])
     await bank.db.fetch(
-        "INSERT INTO payment_notice (provider, event_id, order_no, body, headers, received_at) VALUES ('sandbox', $1, $2, $3, '{}'::jsonb, $4)",
-        orjson.loads(body)["id"], placed["order_no"], body, bank.clock.now(),
+        "INSERT INTO payment_notice (provider, event_id, order_no, said_sealed, received_at) VALUES ('sandbox', $1, $2, $3, $4)",
+        event, placed["order_no"], hidden.seal_notice(bank.vault, "sandbox", event, {}, body), bank.clock.now(),
     )  # fmt: skip
     bank.clock.move(seconds=31)
     for _ in range(2):

@@ -44,8 +44,8 @@ GROW_ORDERS = """
         'wechat', 'sandbox', '', now() - n * interval '1 minute', now(), now(), CASE WHEN n % 50 = 0 THEN 'pending' ELSE 'paid' END,
         CASE WHEN n % 50 = 0 THEN NULL ELSE now() END
     FROM generate_series(1, 20000) AS n;
-    INSERT INTO payment_notice (provider, event_id, order_no, body, headers, received_at, handled_at)
-    SELECT 'sandbox', 'e' || n, 'ORDER' || n, '', '{}', now(), now() FROM generate_series(1, 20000) AS n;
+    INSERT INTO payment_notice (provider, event_id, order_no, said_sealed, received_at, handled_at)
+    SELECT 'sandbox', 'e' || n, 'ORDER' || n, '', now(), now() FROM generate_series(1, 20000) AS n;
     INSERT INTO membership_period (user_id, kind, source, starts_at, ends_at)
     SELECT gen_random_uuid(), 'signup', n::text, now(), now() + interval '1 day' FROM generate_series(1, 20000) AS n;
 """
@@ -67,7 +67,7 @@ async def test_no_question_about_orders_reads_a_whole_table(bank, user_id, mode:
             await orders.count_pending(tx.conn, user_id, 20)
             await orders.list_due_refunds(tx.conn, tx.now, 20)
             with pytest.raises(commands.NotOpened):
-                await commands.pay_orders(tx, [payment])
+                await commands.pay_orders(tx, [payment], bank.vault)
         for sql, args in said:
             plan = "\n".join(row[0] for row in await tx.conn.fetch(f"EXPLAIN {sql}", *args))
             assert not re.search(r"Seq Scan on (payment_order|payment_notice|membership_period)\b", plan), plan

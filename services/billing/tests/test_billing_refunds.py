@@ -8,8 +8,9 @@ from uuid import UUID
 import orjson
 import pytest
 
-from billing import upkeep
+from billing import checkout, upkeep
 from billing.deps import Deps
+from billing.domain import hidden
 from common.errors import DeductFailed, Unavailable
 from common.events import MembershipChanged, OrderRefunded
 from common.ids import UserId, new_id
@@ -186,8 +187,9 @@ async def test_a_notice_about_a_refunded_order_changes_nothing(bank, deps: Deps,
     order_no = await buy(door, user_id)
     await refund(door, order_no)
     assert deps.sandbox is not None
-    intent_id = await bank.db.fetchval("SELECT intent_id FROM payment_order WHERE order_no = $1", order_no)
-    intent = await deps.sandbox.find(intent_id)
+    opened = hidden.open_intent(deps.vault, await checkout.order_of(deps, order_no))
+    assert opened is not None
+    intent = await deps.sandbox.find(opened.intent_id)
     assert intent is not None
     body = deps.sandbox.notice_of(intent)
     async with door.http.post(f"{door.url}/api/credits/payment/callback", data=body, headers=deps.sandbox.headers_for(body)) as answer:

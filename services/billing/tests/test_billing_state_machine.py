@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
 from billing import commands
-from billing.domain import Book, Finding, Held, Hold, Order, Payment
+from billing.domain import Book, Finding, Held, Hold, Order, Payment, hidden
 from billing.domain.entry import microseconds
+from billing.domain.hidden import OpenedIntent
 from billing.store import books, orders
 from common.errors import Conflict, DeductFailed, IdempotencyKeyReused, InsufficientCredits
 from common.ids import new_id
@@ -332,7 +333,8 @@ class BooksMachine(RuleBasedStateMachine):
     async def _order(self, placed: Order) -> None:
         async with self.bank.db.transaction() as tx:
             await commands.open_orders(tx, [placed], pending_max=1000)
-            await orders.save_intent(tx.conn, placed.order_id, merchant_id="shop", intent_id="intent", params={})
+            sealed = hidden.seal_intent(self.bank.vault, placed.order_id, OpenedIntent("intent", {}))
+            await orders.save_intent(tx.conn, placed.order_id, merchant_id="shop", intent_sealed=sealed)
 
     @precondition(lambda self: self.model.available < 30)
     @rule(target=bought, amount=st.integers(1, 9))
@@ -367,7 +369,7 @@ class BooksMachine(RuleBasedStateMachine):
 
     async def _pay(self, payments: list[Payment]) -> Any:
         async with self.bank.db.transaction() as tx:
-            return await commands.pay_orders(tx, payments)
+            return await commands.pay_orders(tx, payments, self.bank.vault)
 
     @rule(order_no=bought, state=st.sampled_from(("expired", "cancelled")))
     def nobody_pays(self, order_no: str, state: Any) -> None:

@@ -51,6 +51,8 @@ def shared_environment(home: Home, ports: Ports, options: Options, *, bus_url: s
         "NOTIFY_MAILBOX_PORT": str(ports.mailbox),
         "IDENTITY_ENVELOPE_SECRET": home.secret(ENVELOPE),
         "IDENTITY_LOOKUP_SECRET": home.secret(LOOKUP),
+        "BILLING_ENVELOPE_SECRET": home.secret("billing-envelope"),
+        "BILLING_LOOKUP_SECRET": home.secret("billing-lookup"),
     }
     forced = {**by_parts, "DARKROOM_BUS_URL": bus_url, "DARKROOM_SERVICE_JWKS_PATH": str(make_keys(home)), "DARKROOM_PROFILE": options.profile}
     if options.provider is not None:

@@ -29,6 +29,7 @@ from common.db import Database
 from common.log import get_logger
 from common.metrics import Metrics
 from common.service import Service, every, opened_database
+from common.vault import Vault, open_vault
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -45,12 +46,12 @@ def config_keys(settings: BillingSettings) -> list[Key]:
     ]  # fmt: skip
 
 
-def open_sandbox(settings: BillingSettings, db: Database, http: aiohttp.ClientSession) -> SandboxProvider | None:
+def open_sandbox(settings: BillingSettings, db: Database, http: aiohttp.ClientSession, vault: Vault) -> SandboxProvider | None:
     """Payments without money, where they are allowed."""
     if not settings.has_sandbox:
         log.warning("payments.none", reason="the sandbox is refused outside loopback unless BILLING_SANDBOX_PAYMENTS=on, and no other provider is set up")
         return None
-    return SandboxProvider(db, http, secret=settings.sandbox_key, public_url=settings.shared.public_url, notify_url=settings.notify_url)
+    return SandboxProvider(db, http, vault, secret=settings.sandbox_key, public_url=settings.shared.public_url, notify_url=settings.notify_url)
 
 
 def open_payments(sandbox: SandboxProvider | None) -> Payments:
@@ -78,14 +79,16 @@ async def open_service(settings: BillingSettings, bus: Bus) -> AsyncIterator[Ser
         def signup() -> SignUp:
             return settings.sign_up(config["default_credits"])
 
-        sandbox = open_sandbox(settings, db, http)
+        vault = open_vault("billing", settings)
+        await upkeep.seal_old_rows(db, vault)
+        sandbox = open_sandbox(settings, db, http, vault)
         holds, balances = lanes.holds_lane(db, terms, signup), lanes.balance_lane(db, signup)
         auditor = Auditor(db, numbers, sweep_seconds=settings.sweep_seconds, full_hour_utc=settings.audit_full_hour_utc)
         deps = Deps(
             db=db, holds=holds, balances=balances, generation=Generation(client, call_seconds=settings.generation_call_seconds),
             prices=settings.prices(), signup=signup, hold_terms=terms, numbers=numbers, auditor=auditor,
             people=People(identity, call_seconds=settings.identity_call_seconds), payments=open_payments(sandbox), order_terms=settings.order_terms(),
-            sandbox=sandbox, config=config, totals=Totals(db, kept_seconds=settings.overview_kept_seconds),
+            sandbox=sandbox, vault=vault, config=config, totals=Totals(db, kept_seconds=settings.overview_kept_seconds),
             revocations=authenticator.revocations,
         )  # fmt: skip
         yield Service(
@@ -100,6 +103,7 @@ async def open_service(settings: BillingSettings, bus: Bus) -> AsyncIterator[Ser
                 every(settings.sweep_seconds, partial(upkeep.look_at_refunds, deps)),
                 every(settings.sweep_seconds, partial(upkeep.count_payment_alerts, deps)),
                 every(_DAY_SECONDS, deps.totals.close_days),
+                every(_DAY_SECONDS, partial(upkeep.seal_old_rows, db, vault)),
                 every(_CONFIG_SECONDS, config.read),
                 every(settings.audit_seconds, auditor.check),
             ],

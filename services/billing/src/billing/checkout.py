@@ -13,9 +13,10 @@ import orjson
 from billing import commands, lanes
 from billing.commands import AskRefund, RefundEnd, Settled
 from billing.deps import Deps
-from billing.domain import Method, Order, Package, Payment, Refund
+from billing.domain import Method, Order, Package, Payment, Refund, hidden
+from billing.domain.hidden import OpenedIntent
 from billing.store import notices, orders
-from billing.store.notices import RawNotice
+from billing.store.notices import SealedNotice
 from common.errors import NotFound, PurchaseFailed, RefundFailed, ServiceError, Unavailable
 from common.log import get_logger
 
@@ -50,11 +51,12 @@ async def place_order(deps: Deps, wish: Wish) -> tuple[Order, bool]:
         [order] = await commands.open_orders(tx, [asked], pending_max=deps.order_terms.pending_max)
     if isinstance(order, ServiceError):
         raise order
-    if order.state == "pending" and order.intent_id is None:
+    if order.state == "pending" and order.intent_sealed is None:
         intent = await provider.create_intent(order, wish.description)
-        order.intent_id, order.merchant_id, order.params = intent.intent_id, intent.merchant_id, intent.params
+        order.merchant_id = intent.merchant_id
+        order.intent_sealed = hidden.seal_intent(deps.vault, order.order_id, OpenedIntent(intent.intent_id, intent.params))
         async with deps.db.transaction() as tx:
-            await orders.save_intent(tx.conn, order.order_id, merchant_id=intent.merchant_id, intent_id=intent.intent_id, params=intent.params)
+            await orders.save_intent(tx.conn, order.order_id, merchant_id=intent.merchant_id, intent_sealed=order.intent_sealed)
     return order, order is not asked
 
 
@@ -82,10 +84,12 @@ async def hear_notice(deps: Deps, headers: Mapping[str, str], body: bytes) -> No
     notice = provider.read(body)
     family = f"{provider.signature_header.partition('-')[0]}-".lower()
     kept = {str(name): value for name, value in headers.items() if name.lower().startswith(family)}
+    event = hidden.event_hash(deps.vault, provider.name, notice.event_id)
+    sealed = SealedNotice(provider.name, event, notice.order_no, hidden.seal_notice(deps.vault, provider.name, event, kept, body))
     async with deps.db.transaction() as tx:
-        await notices.insert_notice(tx.conn, tx.now, RawNotice(provider.name, notice.event_id, notice.order_no, body, kept))
+        await notices.insert_notice(tx.conn, tx.now, sealed)
     if notice.payment is None:
-        await cancel(deps, provider.name, notice.event_id, notice.order_no)
+        await cancel(deps, provider.name, event, notice.order_no)
         return
     [settled] = await settle(deps, [notice.payment])
     if settled.fault is not None:
@@ -94,11 +98,11 @@ async def hear_notice(deps: Deps, headers: Mapping[str, str], body: bytes) -> No
 
 async def settle(deps: Deps, payments: Sequence[Payment]) -> list[Settled]:
     """Let payments have their effect, by whatever way we learnt of them."""
-    outcomes = await lanes.change_opened(deps.db, deps.signup, lambda tx: commands.pay_orders(tx, payments))
+    outcomes = await lanes.change_opened(deps.db, deps.signup, lambda tx: commands.pay_orders(tx, payments, deps.vault))
     for payment, outcome in zip(payments, outcomes, strict=True):
         deps.numbers.payments.labels(outcome.fault or ("repeated" if outcome.repeated else "paid")).inc()
         if outcome.fault is not None:
-            log.error("payment.does_not_fit", fault=outcome.fault, order_no=payment.order_no, provider=payment.provider, event_id=payment.event_id)
+            log.error("payment.does_not_fit", fault=outcome.fault, order_no=payment.order_no, provider=payment.provider)
         elif not outcome.repeated:
             log.info("order.paid", order_no=payment.order_no, provider=payment.provider)
     if any(outcome.fault is not None for outcome in outcomes):
@@ -106,11 +110,11 @@ async def settle(deps: Deps, payments: Sequence[Payment]) -> list[Settled]:
     return outcomes
 
 
-async def cancel(deps: Deps, provider: str, event_id: str, order_no: str) -> None:
-    """The person declined."""
+async def cancel(deps: Deps, provider: str, event: str, order_no: str) -> None:
+    """The person declined, says the message of this hash."""
     await end(deps, [order_no], "cancelled")
     async with deps.db.transaction() as tx:
-        await notices.mark_handled(tx.conn, tx.now, [(provider, event_id)])
+        await notices.mark_handled(tx.conn, tx.now, [(provider, event)])
 
 
 async def end(deps: Deps, order_nos: Sequence[str], state: Literal["cancelled", "expired"]) -> None:

@@ -12,6 +12,7 @@ from billing.totals import Totals
 from common.config import Config
 from common.db import Database
 from common.revocations import Revocations
+from common.vault import Vault
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,7 @@ class Deps:
     payments: Payments
     order_terms: OrderTerms
     sandbox: SandboxProvider | None
+    vault: Vault
     config: Config
     totals: Totals
     revocations: Revocations | None = None

@@ -5,13 +5,18 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from asyncpg import Connection
+
 from billing import checkout, commands
 from billing.deps import Deps
-from billing.domain import Finding, Order, Payment
+from billing.domain import Finding, Order, Payment, hidden
 from billing.domain.entry import microseconds
-from billing.store import accounts, holds, notices, orders
+from billing.domain.hidden import OpenedIntent
+from billing.store import accounts, holds, notices, orders, plain, sandbox
+from common.db import Database
 from common.errors import Internal, ServiceError, Unavailable
 from common.log import get_logger
+from common.vault import Vault
 
 log = get_logger()
 
@@ -20,6 +25,7 @@ _NOTICE_AFTER = timedelta(seconds=30)
 _NOTICES_BATCH = 100
 _REFUNDS_BATCH = 20
 _PROVIDER_ASKS = 5
+_SEAL_BATCH = 200
 
 
 async def look_at_open_holds(deps: Deps, *, batch_max: int) -> None:
@@ -87,11 +93,11 @@ async def look_at_notices(deps: Deps) -> None:
         provider = deps.payments.named(one.provider)
         if provider is None:
             continue
-        notice = provider.read(one.body)
+        notice = provider.read(hidden.open_notice(deps.vault, one.provider, one.event, one.said_sealed))
         if notice.payment is not None:
             await checkout.settle(deps, [notice.payment])
         else:
-            await checkout.cancel(deps, one.provider, one.event_id, one.order_no)
+            await checkout.cancel(deps, one.provider, one.event, one.order_no)
 
 
 async def look_at_orders(deps: Deps, *, batch_max: int) -> None:
@@ -151,3 +157,38 @@ async def look_at_refunds(deps: Deps) -> None:
     async with deps.db.read() as conn:
         oldest_at = await orders.find_oldest_refund(conn)
     deps.numbers.oldest_refund_seconds.set((now - oldest_at).total_seconds() if oldest_at else 0)
+
+
+async def seal_old_rows(db: Database, vault: Vault) -> None:
+    """What was kept of payments before their ids were sealed, and what a process of the version before may still write."""
+    for seal in (_seal_orders, _seal_notices, _seal_alerts, sandbox.seal_plain):
+        left = _SEAL_BATCH
+        while left == _SEAL_BATCH:
+            async with db.transaction() as tx:
+                left = await seal(tx.conn, vault, _SEAL_BATCH)
+
+
+async def _seal_orders(conn: Connection, vault: Vault, limit: int) -> int:
+    found = await plain.take_orders(conn, limit)
+    sealed = []
+    for one in found:
+        intent = None if one.intent_id is None else hidden.seal_intent(vault, one.order_id, OpenedIntent(one.intent_id, one.params or {}))
+        sealed.append((one.order_id, intent, None if one.transaction_id is None else hidden.seal_transaction(vault, one.order_id, one.transaction_id)))
+    await plain.seal_orders(conn, sealed)
+    return len(found)
+
+
+async def _seal_notices(conn: Connection, vault: Vault, limit: int) -> int:
+    found = await plain.take_notices(conn, limit)
+    sealed = []
+    for one in found:
+        event = hidden.event_hash(vault, one.provider, one.event_id)
+        sealed.append((one.provider, one.event_id, event, hidden.seal_notice(vault, one.provider, event, one.headers, one.body)))
+    await plain.seal_notices(conn, sealed)
+    return len(found)
+
+
+async def _seal_alerts(conn: Connection, vault: Vault, limit: int) -> int:
+    found = await plain.take_alerts(conn, limit)
+    await plain.seal_alerts(conn, [(alert_id, hidden.seal_transaction(vault, alert_id, transaction_id)) for alert_id, transaction_id in found])
+    return len(found)

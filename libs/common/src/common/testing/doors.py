@@ -51,6 +51,8 @@ class Passes:
             "DARKROOM_SERVICE_JWKS_PATH": str(jwks_path),
             f"{service.upper()}_KEY_PATH": str(key_path),
             f"{service.upper()}_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none",
+            f"{service.upper()}_ENVELOPE_SECRET": SECRET,
+            f"{service.upper()}_LOOKUP_SECRET": SECRET[::-1],
             **(more or {}),
         }
 

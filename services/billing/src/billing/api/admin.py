@@ -19,14 +19,14 @@ async def list_orders(request: Request[Deps]) -> Answer:
         faults = await notices.list_faults(conn, [order.order_no for order in found])
         alerts = await notices.list_alerts(conn)
     names = await deps.people.list_names([order.user_id for order in found])
-    return Answer(Ok(data=AdminOrdersShown.of(Page.of(query, total), found, names, faults, alerts, request.lang)))
+    return Answer(Ok(data=AdminOrdersShown.of(Page.of(query, total), found, names, faults, alerts, deps.vault, request.lang)))
 
 
 async def refund_order(request: Request[Deps]) -> Answer:
     """Give a payment back; asked again, it is the same refund."""
     ask = AskRefund(request.params["order_no"], request.body.reason, request.user_id)
     order, refund = await checkout.refund_order(request.deps, ask)
-    return Answer(RefundShown.of(order, refund, request.lang))
+    return Answer(RefundShown.of(order, refund, request.deps.vault, request.lang))
 
 
 async def close_alert(request: Request[Deps]) -> Answer:

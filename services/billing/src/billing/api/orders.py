@@ -67,7 +67,7 @@ async def recharge(request: Request[Deps]) -> Answer:
     """Order credits."""
     ask = request.body
     order, headers = await place_order(request, ask.package_id, "credit", ask.payment_method, _RECHARGE)
-    return Answer(Ok(data=RechargeShown.of(order)), headers=headers)
+    return Answer(Ok(data=RechargeShown.of(order, request.deps.vault)), headers=headers)
 
 
 async def list_orders(request: Request[Deps]) -> Answer:
@@ -75,7 +75,7 @@ async def list_orders(request: Request[Deps]) -> Answer:
     query = request.query
     async with request.deps.db.read() as conn:
         found, total = await orders.list_orders(conn, OrderFilter(request.user_id, query.status), offset=query.offset, limit=query.pageSize)
-    shown = [OrderShown.of(order, request.lang) for order in found]
+    shown = [OrderShown.of(order, request.deps.vault, request.lang) for order in found]
     return Answer(Ok(data=OrdersShown(orders=shown, pagination=Page.of(query, total))))
 
 
@@ -84,7 +84,7 @@ async def get_order(request: Request[Deps]) -> Answer:
     order = await checkout.order_of(request.deps, request.params["order_no"])
     if UUID(int=order.user_id.int) != request.user_id:
         raise NotFound("there is no such order")
-    return Answer(Ok(data=OneOrderShown(order=OrderShown.of(order, request.lang))))
+    return Answer(Ok(data=OneOrderShown(order=OrderShown.of(order, request.deps.vault, request.lang))))
 
 
 async def hear_notice(request: Request[Deps]) -> Answer:

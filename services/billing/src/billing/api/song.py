@@ -25,7 +25,7 @@ async def purchase(request: Request[Deps]) -> Answer:
     """Order points or a membership; the client's amount is only compared."""
     ask = request.body
     order, headers = await place_order(request, ask.packageId, "point", ask.payment.method, _PURCHASE, price_minor=ask.price_minor)
-    return Answer(PurchaseShown.of(order), status=201, headers=headers)
+    return Answer(PurchaseShown.of(order, request.deps.vault), status=201, headers=headers)
 
 
 ROUTES = (

@@ -6,13 +6,15 @@ from typing import Literal, NamedTuple
 from uuid import UUID
 
 from billing.commands.books import NotOpened
-from billing.domain import Account, Book, Fault, Order, Payment, Refund
+from billing.domain import Account, Book, Fault, Order, Payment, Refund, hidden
 from billing.domain.order import extend, fault_of
 from billing.store import books, memberships, notices, orders
+from billing.store.notices import Alert
 from common.db import Tx
 from common.errors import Conflict, IdempotencyKeyReused, NotFound, RateLimited, ServiceError
 from common.events import Fact, MembershipChanged, OrderExpired, OrderPaid, OrderRefunded
 from common.ids import derived_id
+from common.vault import Vault
 
 REFUND_LOOK_AFTER = timedelta(seconds=60)
 _RETRY_SECONDS = 60
@@ -59,7 +61,7 @@ async def _open(tx: Tx, ask: Order, pending_max: int) -> Order | ServiceError:
     return known if known.body_hash == ask.body_hash else IdempotencyKeyReused("this key was used for another order")
 
 
-async def pay_orders(tx: Tx, payments: Sequence[Payment]) -> list[Settled]:
+async def pay_orders(tx: Tx, payments: Sequence[Payment], vault: Vault) -> list[Settled]:
     """Grant what was paid for, or write down why not. Safe twice: a paid order stays paid, and its entry is unique. Raises NotOpened."""
     book, found = await _lock(tx, [payment.order_no for payment in payments])
     members = [order.user_id for order in found.values() if order.membership_days]
@@ -69,21 +71,37 @@ async def pay_orders(tx: Tx, payments: Sequence[Payment]) -> list[Settled]:
     changed: list[Order] = []
     for payment in payments:
         order = found.get(payment.order_no)
-        fault: Fault | None = "unknown_order" if order is None else fault_of(order, payment)
+        fault: Fault | None = "unknown_order" if order is None else _fault_of(order, payment, vault)
         repeated = order is not None and order.state in ("paid", "refunded")
         outcomes.append(Settled(order, fault, repeated))
         if order is not None and fault is None and not repeated:
             changed.append(order)
-            await _pay(tx, book, order, payment)
-    await notices.insert_alerts(tx.conn, tx.now, [(payment, end.fault) for payment, end in zip(payments, outcomes, strict=True) if end.fault is not None])
-    await notices.mark_handled(tx.conn, tx.now, [(payment.provider, payment.event_id) for payment in payments])
+            await _pay(tx, book, order, payment, vault)
+    alerts = [_alert(tx, payment, end.fault, vault) for payment, end in zip(payments, outcomes, strict=True) if end.fault is not None]
+    await notices.insert_alerts(tx.conn, alerts)
+    events = [(payment.provider, hidden.event_hash(vault, payment.provider, payment.event_id)) for payment in payments]
+    await notices.mark_handled(tx.conn, tx.now, events)
     await _save(tx, book, changed)
     return outcomes
 
 
-async def _pay(tx: Tx, book: Book, order: Order, payment: Payment) -> None:
+def _fault_of(order: Order, payment: Payment, vault: Vault) -> Fault | None:
+    intent = hidden.open_intent(vault, order)
+    transaction_id = hidden.open_transaction(vault, order.order_id, order.transaction_sealed)
+    return fault_of(order, payment, intent_id=intent.intent_id if intent is not None else None, transaction_id=transaction_id)
+
+
+def _alert(tx: Tx, payment: Payment, fault: Fault, vault: Vault) -> Alert:
+    """The same message and fault are the same alert."""
+    alert_id = derived_id("payment alert", payment.provider, payment.event_id, fault)
+    sealed = hidden.seal_transaction(vault, alert_id, payment.transaction_id)
+    return Alert(alert_id, fault, payment.provider, payment.order_no, sealed, payment.amount_minor, payment.currency, tx.now)
+
+
+async def _pay(tx: Tx, book: Book, order: Order, payment: Payment, vault: Vault) -> None:
     account = book.owners[order.owner]
-    order.state, order.transaction_id, order.paid_at, order.ended_at = "paid", payment.transaction_id, tx.now, None
+    order.state, order.paid_at, order.ended_at = "paid", tx.now, None
+    order.transaction_sealed = hidden.seal_transaction(vault, order.order_id, payment.transaction_id)
     order.lot_number = book.recharge(account, order)
     tx.emit(OrderPaid(sequence=order.say(), method=order.method, membership_days=order.membership_days, **_said(order)))
     if order.membership_days:

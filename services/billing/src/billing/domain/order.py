@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 from uuid import UUID
 
 from billing.domain.entry import Asset
@@ -26,7 +26,10 @@ class OrderTerms:
 
 @dataclass(slots=True, kw_only=True)
 class Order:
-    """Something somebody wants to buy, at the price it had then. `version` counts its facts. `was` is the state it was loaded in."""
+    """Something somebody wants to buy, at the price it had then. `version` counts its facts. `was` is the state it was loaded in.
+
+    What is sealed is opened by `domain.hidden`.
+    """
 
     order_id: UUID
     order_no: str
@@ -46,9 +49,8 @@ class Order:
     state: OrderState = "pending"
     version: int = 0
     merchant_id: str | None = None
-    intent_id: str | None = None
-    params: dict[str, Any] | None = None
-    transaction_id: str | None = None
+    intent_sealed: bytes | None = None
+    transaction_sealed: bytes | None = None
     lot_number: int | None = None
     paid_at: datetime | None = None
     ended_at: datetime | None = None
@@ -81,8 +83,8 @@ class Payment(NamedTuple):
     currency: str
 
 
-def fault_of(order: Order, payment: Payment) -> Fault | None:
-    """What keeps a payment from being this order's; None when nothing does."""
+def fault_of(order: Order, payment: Payment, *, intent_id: str | None, transaction_id: str | None) -> Fault | None:
+    """What keeps a payment from being this order's, whose ids are these; None when nothing does."""
     if payment.provider != order.provider:
         return "provider"
     if payment.merchant_id != order.merchant_id:
@@ -91,9 +93,9 @@ def fault_of(order: Order, payment: Payment) -> Fault | None:
         return "currency"
     if payment.amount_minor != order.price_minor:
         return "amount"
-    if payment.intent_id is not None and payment.intent_id != order.intent_id:
+    if payment.intent_id is not None and payment.intent_id != intent_id:
         return "intent"
-    if order.state in ("paid", "refunded") and payment.transaction_id != order.transaction_id:
+    if order.state in ("paid", "refunded") and payment.transaction_id != transaction_id:
         return "paid_twice"
     return None
 

@@ -20,6 +20,7 @@ from billing.store.sandbox import SandboxIntent
 from common.db import Database
 from common.errors import InvalidParameter, Unauthorized
 from common.log import get_logger
+from common.vault import Vault
 from common.web import Model
 from common.web.body import check_json
 
@@ -54,9 +55,10 @@ class SandboxProvider:
     name = SANDBOX
     signature_header = SIGNATURE
 
-    def __init__(self, db: Database, http: aiohttp.ClientSession, *, secret: bytes, public_url: str, notify_url: str) -> None:
+    def __init__(self, db: Database, http: aiohttp.ClientSession, vault: Vault, *, secret: bytes, public_url: str, notify_url: str) -> None:
         self._db = db
         self._http = http
+        self._vault = vault
         self._secret = secret
         self._public_url = public_url.rstrip("/")
         self._notify_url = notify_url
@@ -65,11 +67,11 @@ class SandboxProvider:
 
     async def create_intent(self, order: Order, description: str) -> Intent:
         fresh = SandboxIntent(
-            f"sbi_{secrets.token_hex(16)}", order.order_no, description, order.price_minor, order.currency, "open",
-            refunds_refused=False, transaction_id=None, refund_id=None,
+            f"sbi_{secrets.token_hex(16)}", None, order.order_no, description, order.price_minor, order.currency, "open",
+            refunds_refused=False, refund_id=None,
         )  # fmt: skip
         async with self._db.read() as conn:
-            intent = await sandbox.make_intent(conn, self._db.clock.now(), fresh)
+            intent = await sandbox.make_intent(conn, self._vault, self._db.clock.now(), fresh)
         return Intent(intent.intent_id, MERCHANT, self._params(order, intent.intent_id))
 
     def _params(self, order: Order, intent_id: str) -> dict[str, Any]:
@@ -108,15 +110,15 @@ class SandboxProvider:
 
     async def query(self, order: Order) -> Standing:
         async with self._db.read() as conn:
-            return self._standing(await sandbox.find_intent_of(conn, order.order_no))
+            return self._standing(await sandbox.find_intent_of(conn, self._vault, order.order_no))
 
     async def close(self, order: Order) -> Standing:
         async with self._db.read() as conn:
-            return self._standing(await sandbox.close_intent(conn, self._db.clock.now(), order.order_no))
+            return self._standing(await sandbox.close_intent(conn, self._vault, self._db.clock.now(), order.order_no))
 
     async def refund(self, order: Order, refund_id: UUID) -> bool:
         async with self._db.read() as conn:
-            return await sandbox.refund_intent(conn, self._db.clock.now(), order.order_no, refund_id)
+            return await sandbox.refund_intent(conn, self._vault, self._db.clock.now(), order.order_no, refund_id)
 
     def _standing(self, intent: SandboxIntent | None) -> Standing:
         if intent is None:
@@ -129,18 +131,18 @@ class SandboxProvider:
 
     async def find(self, intent_id: str) -> SandboxIntent | None:
         async with self._db.read() as conn:
-            return await sandbox.find_intent(conn, intent_id)
+            return await sandbox.find_intent(conn, self._vault, intent_id)
 
     async def pay(self, intent_id: str, *, refunds_refused: bool) -> SandboxIntent | None:
         async with self._db.read() as conn:
-            intent = await sandbox.pay_intent(conn, self._db.clock.now(), intent_id, refunds_refused=refunds_refused)
+            intent = await sandbox.pay_intent(conn, self._vault, self._db.clock.now(), intent_id, refunds_refused=refunds_refused)
         if intent is not None and intent.state == "paid":
             await self.notify(intent)
         return intent
 
     async def decline(self, intent_id: str) -> SandboxIntent | None:
         async with self._db.read() as conn:
-            intent = await sandbox.decline_intent(conn, self._db.clock.now(), intent_id)
+            intent = await sandbox.decline_intent(conn, self._vault, self._db.clock.now(), intent_id)
         if intent is not None and intent.state == "declined":
             await self.notify(intent)
         return intent

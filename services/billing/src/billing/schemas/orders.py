@@ -7,11 +7,13 @@ from uuid import UUID
 from pydantic import ConfigDict, Field
 
 from billing.domain import Asset, Method, Order, OrderState, Package, Refund
+from billing.domain.hidden import open_transaction, params_of
 from billing.domain.package import PACKAGES
 from billing.store.notices import Alert
 from billing.store.orders import OrderFilter
 from billing.totals import TotalsShown
 from common.messages import Lang
+from common.vault import Vault
 from common.web import Model, Moment
 from common.web.photo import Page, PageQuery
 
@@ -91,10 +93,11 @@ class RechargeShown(Model):
     payment_params: dict[str, Any]
 
     @classmethod
-    def of(cls, order: Order) -> "RechargeShown":
+    def of(cls, order: Order, vault: Vault) -> "RechargeShown":
         return cls(
-            order_no=order.order_no, amount=major(order.price_minor), credits=order.amount, payment_method=order.method, payment_params=order.params or {}
-        )
+            order_no=order.order_no, amount=major(order.price_minor), credits=order.amount, payment_method=order.method,
+            payment_params=params_of(vault, order) or {},
+        )  # fmt: skip
 
 
 class OrdersQuery(PageQuery):
@@ -122,17 +125,18 @@ class OrderShown(Model):
     payment_params: dict[str, Any] | None = Field(description="while it can be paid")
 
     @classmethod
-    def of(cls, order: Order, lang: Lang) -> "OrderShown":
-        return cls(**_shown(order, lang))
+    def of(cls, order: Order, vault: Vault, lang: Lang) -> "OrderShown":
+        return cls(**_shown(order, vault, lang))
 
 
-def _shown(order: Order, lang: Lang) -> dict[str, Any]:
+def _shown(order: Order, vault: Vault, lang: Lang) -> dict[str, Any]:
     return {
         "order_no": order.order_no, "user_id": order.user_id, "package_id": order.package_id, "package_name": name_of(order.package_id, lang),
         "asset": order.asset, "credits": order.amount, "membership_days": order.membership_days, "amount": major(order.price_minor),
-        "currency": order.currency, "payment_method": order.method, "status": order.state, "transaction_id": order.transaction_id,
+        "currency": order.currency, "payment_method": order.method, "status": order.state,
+        "transaction_id": open_transaction(vault, order.order_id, order.transaction_sealed),
         "created_at": order.created_at, "expires_at": order.expires_at, "paid_at": order.paid_at,
-        "payment_params": order.params if order.state == "pending" else None,
+        "payment_params": params_of(vault, order) if order.state == "pending" else None,
     }  # fmt: skip
 
 
@@ -182,9 +186,10 @@ class AlertShown(Model):
     at: Moment
 
     @classmethod
-    def of(cls, alert: Alert) -> "AlertShown":
+    def of(cls, alert: Alert, vault: Vault) -> "AlertShown":
         return cls(
-            alert_id=alert.alert_id, fault=alert.fault, provider=alert.provider, order_no=alert.order_no, transaction_id=alert.transaction_id,
+            alert_id=alert.alert_id, fault=alert.fault, provider=alert.provider, order_no=alert.order_no,
+            transaction_id=open_transaction(vault, alert.alert_id, alert.transaction_sealed) or "",
             amount=major(alert.amount_minor), currency=alert.currency, at=alert.at,
         )  # fmt: skip
 
@@ -204,12 +209,20 @@ class AdminOrdersShown(Model):
 
     @classmethod
     def of(
-        cls, page: Page, found: Sequence[Order], names: Mapping[UUID, str], faults: Mapping[str, list[str]], alerts: tuple[Sequence[Alert], int], lang: Lang
+        cls,
+        page: Page,
+        found: Sequence[Order],
+        names: Mapping[UUID, str],
+        faults: Mapping[str, list[str]],
+        alerts: tuple[Sequence[Alert], int],
+        vault: Vault,
+        lang: Lang,
     ) -> "AdminOrdersShown":
         shown = [
-            AdminOrderShown(**_shown(order, lang), nickname=names.get(order.user_id, ""), alerts=sorted(faults.get(order.order_no, ()))) for order in found
+            AdminOrderShown(**_shown(order, vault, lang), nickname=names.get(order.user_id, ""), alerts=sorted(faults.get(order.order_no, ())))
+            for order in found
         ]
-        return cls(orders=shown, pagination=page, alerts=[AlertShown.of(alert) for alert in alerts[0]], alerts_total=alerts[1])
+        return cls(orders=shown, pagination=page, alerts=[AlertShown.of(alert, vault) for alert in alerts[0]], alerts_total=alerts[1])  # fmt: skip
 
 
 class RefundAsk(Model):
@@ -224,8 +237,8 @@ class RefundShown(Model):
     refund_id: UUID
 
     @classmethod
-    def of(cls, order: Order, refund: Refund, lang: Lang) -> "RefundShown":
-        return cls(order=OrderShown.of(order, lang), owed=refund.owed, refund_id=refund.refund_id)
+    def of(cls, order: Order, refund: Refund, vault: Vault, lang: Lang) -> "RefundShown":
+        return cls(order=OrderShown.of(order, vault, lang), owed=refund.owed, refund_id=refund.refund_id)
 
 
 class RevenueShown(Model):

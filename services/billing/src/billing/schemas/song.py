@@ -7,8 +7,10 @@ from uuid import UUID
 from pydantic import Field
 
 from billing.domain import Method, Order, OrderState, Record
+from billing.domain.hidden import params_of
 from billing.schemas.words import describe
 from common.messages import Lang
+from common.vault import Vault
 from common.web import Model, Moment
 
 
@@ -55,8 +57,8 @@ class PurchaseShown(Model):
     payment: PaymentShown
 
     @classmethod
-    def of(cls, order: Order) -> "PurchaseShown":
-        payment = PaymentShown(method=order.method, amount=order.price_minor / 100, currency=order.currency, params=order.params or {})
+    def of(cls, order: Order, vault: Vault) -> "PurchaseShown":
+        payment = PaymentShown(method=order.method, amount=order.price_minor / 100, currency=order.currency, params=params_of(vault, order) or {})
         return cls(orderNo=order.order_no, status=order.state, packageId=order.package_id, payment=payment)
 
 

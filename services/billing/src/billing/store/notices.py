@@ -2,16 +2,13 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
 import asyncpg
 
-from billing.domain import Fault, Payment
-from common.ids import derived_id
-
 ALERTS_SHOWN_MAX = 50
-_ALERT = "alert_id, fault, provider, order_no, transaction_id, amount_minor, currency, at"
+_ALERT = "alert_id, fault, provider, order_no, transaction_sealed, amount_minor, currency, at"
 
 
 class Alert(NamedTuple):
@@ -21,70 +18,62 @@ class Alert(NamedTuple):
     fault: str
     provider: str
     order_no: str
-    transaction_id: str
+    transaction_sealed: bytes
     amount_minor: int
     currency: str
     at: datetime
 
 
-class RawNotice(NamedTuple):
-    """A message as it came."""
+class SealedNotice(NamedTuple):
+    """A message as it came, and the hash of its name (`domain.hidden`)."""
 
     provider: str
-    event_id: str
+    event: str
     order_no: str
-    body: bytes
-    headers: dict[str, Any]
+    said_sealed: bytes
 
 
-async def insert_notice(conn: asyncpg.Connection, now: datetime, notice: RawNotice) -> None:
+async def insert_notice(conn: asyncpg.Connection, now: datetime, notice: SealedNotice) -> None:
     """Keep a message; one that came before stays as it is."""
     await conn.execute(
-        "INSERT INTO payment_notice (provider, event_id, order_no, body, headers, received_at) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
+        "INSERT INTO payment_notice (provider, event_id, order_no, said_sealed, received_at) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
         *notice, now,
     )  # fmt: skip
 
 
-async def mark_handled(conn: asyncpg.Connection, now: datetime, payments: Sequence[tuple[str, str]]) -> None:
-    """These messages had their effect."""
+async def mark_handled(conn: asyncpg.Connection, now: datetime, events: Sequence[tuple[str, str]]) -> None:
+    """These messages, by provider and hash, had their effect."""
     await conn.execute(
         """
         UPDATE payment_notice SET handled_at = $3 FROM unnest($1::text[], $2::text[]) AS h (provider, event_id)
         WHERE payment_notice.provider = h.provider AND payment_notice.event_id = h.event_id AND handled_at IS NULL
         """,
-        [provider for provider, _ in payments], [event_id for _, event_id in payments], now,
+        [provider for provider, _ in events], [event for _, event in events], now,
     )  # fmt: skip
 
 
-async def list_unhandled(conn: asyncpg.Connection, before: datetime, limit: int) -> list[RawNotice]:
+async def list_unhandled(conn: asyncpg.Connection, before: datetime, limit: int) -> list[SealedNotice]:
     """Messages that were kept and then forgotten, because the process died."""
     rows = await conn.fetch(
         """
-        SELECT provider, event_id, order_no, body, headers FROM payment_notice WHERE handled_at IS NULL AND received_at < $1
-        ORDER BY received_at LIMIT $2
+        SELECT provider, event_id, order_no, said_sealed FROM payment_notice
+        WHERE handled_at IS NULL AND received_at < $1 AND said_sealed IS NOT NULL ORDER BY received_at LIMIT $2
         """,
         before, limit,
     )  # fmt: skip
-    return [RawNotice(*row) for row in rows]
+    return [SealedNotice(*row) for row in rows]
 
 
-async def insert_alerts(conn: asyncpg.Connection, now: datetime, faults: Sequence[tuple[Payment, Fault]]) -> None:
-    """Write down what somebody has to look at, each message and fault once."""
-    await conn.executemany(
-        f"INSERT INTO payment_alert ({_ALERT}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING",
-        [
-            (
-                derived_id("payment alert", payment.provider, payment.event_id, fault), fault, payment.provider, payment.order_no, payment.transaction_id,
-                payment.amount_minor, payment.currency, now,
-            )
-            for payment, fault in faults
-        ],
-    )  # fmt: skip
+async def insert_alerts(conn: asyncpg.Connection, alerts: Sequence[Alert]) -> None:
+    """Write down what somebody has to look at, each once."""
+    await conn.executemany(f"INSERT INTO payment_alert ({_ALERT}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING", alerts)
 
 
 async def list_alerts(conn: asyncpg.Connection) -> tuple[list[Alert], int]:
     """The latest that nobody has closed, and how many there are."""
-    rows = await conn.fetch(f"SELECT {_ALERT} FROM payment_alert WHERE closed_at IS NULL ORDER BY at DESC LIMIT $1", ALERTS_SHOWN_MAX)
+    rows = await conn.fetch(
+        f"SELECT {_ALERT} FROM payment_alert WHERE closed_at IS NULL AND transaction_sealed IS NOT NULL ORDER BY at DESC LIMIT $1", ALERTS_SHOWN_MAX
+    )
     return [Alert(*row) for row in rows], await count_alerts(conn)
 
 

@@ -12,7 +12,7 @@ from billing.domain import Order, OrderState, Refund
 
 _FIELDS = (
     "order_id", "order_no", "user_id", "package_id", "asset", "amount", "membership_days", "price_minor", "currency", "method", "provider", "body_hash",
-    "created_at", "expires_at", "look_at", "state", "version", "merchant_id", "intent_id", "params", "transaction_id", "lot_number", "paid_at", "ended_at",
+    "created_at", "expires_at", "look_at", "state", "version", "merchant_id", "intent_sealed", "transaction_sealed", "lot_number", "paid_at", "ended_at",
 )  # fmt: skip
 _ORDER = ", ".join(_FIELDS)
 _NEW = _FIELDS[:15]
@@ -50,11 +50,10 @@ async def insert_order(conn: asyncpg.Connection, order: Order) -> bool:
     return made is not None
 
 
-async def save_intent(conn: asyncpg.Connection, order_id: UUID, *, merchant_id: str, intent_id: str, params: dict[str, Any]) -> None:
+async def save_intent(conn: asyncpg.Connection, order_id: UUID, *, merchant_id: str, intent_sealed: bytes) -> None:
     """Remember where the order is paid; the first one stays."""
     await conn.execute(
-        "UPDATE payment_order SET merchant_id = $2, intent_id = $3, params = $4 WHERE order_id = $1 AND intent_id IS NULL",
-        order_id, merchant_id, intent_id, params,
+        "UPDATE payment_order SET merchant_id = $2, intent_sealed = $3 WHERE order_id = $1 AND intent_sealed IS NULL", order_id, merchant_id, intent_sealed
     )  # fmt: skip
 
 
@@ -118,14 +117,14 @@ async def save_orders(conn: asyncpg.Connection, now: datetime, orders: Iterable[
         return
     saved = await conn.fetch(
         """
-        UPDATE payment_order SET state = c.state, version = c.version, transaction_id = c.transaction_id, lot_number = c.lot_number, paid_at = c.paid_at,
-            ended_at = c.ended_at
-        FROM unnest($1::uuid[], $2::text[], $3::text[], $4::int[], $5::text[], $6::bigint[], $7::timestamptz[], $8::timestamptz[])
-            AS c (order_id, was, state, version, transaction_id, lot_number, paid_at, ended_at)
+        UPDATE payment_order SET state = c.state, version = c.version, transaction_sealed = c.transaction_sealed, lot_number = c.lot_number,
+            paid_at = c.paid_at, ended_at = c.ended_at
+        FROM unnest($1::uuid[], $2::text[], $3::text[], $4::int[], $5::bytea[], $6::bigint[], $7::timestamptz[], $8::timestamptz[])
+            AS c (order_id, was, state, version, transaction_sealed, lot_number, paid_at, ended_at)
         WHERE payment_order.order_id = c.order_id AND payment_order.state = c.was RETURNING payment_order.order_id
         """,
         *[[getattr(order, name) for order in changed] for name in
-          ("order_id", "was", "state", "version", "transaction_id", "lot_number", "paid_at", "ended_at")],
+          ("order_id", "was", "state", "version", "transaction_sealed", "lot_number", "paid_at", "ended_at")],
     )  # fmt: skip
     if len(saved) != len(changed):
         raise RuntimeError("an order was changed past the lock of its account")

@@ -1,4 +1,4 @@
-"""What the sandbox payment provider keeps: the other side's books."""
+"""What the sandbox payment provider keeps: the other side's books. It has customers, too: a dump of ours shows no id of theirs."""
 
 from datetime import datetime
 from typing import Literal, NamedTuple
@@ -6,73 +6,119 @@ from uuid import UUID
 
 import asyncpg
 
+from common.ids import derived_id, new_id
+from common.vault import Sealed, Vault
+
 IntentState = Literal["open", "paid", "declined", "closed", "refunded"]
-_INTENT = "intent_id, order_no, description, amount_minor, currency, state, refunds_refused, transaction_id, refund_id"
+_SHOWN = ("order_no", "description", "amount_minor", "currency", "state", "refunds_refused", "refund_id")
+_INTENT = ", ".join(("intent_sealed", "transaction_sealed", *_SHOWN))
 
 
 class SandboxIntent(NamedTuple):
     """One thing to be paid for."""
 
     intent_id: str
+    transaction_id: str | None
     order_no: str
     description: str
     amount_minor: int
     currency: str
     state: IntentState
     refunds_refused: bool
-    transaction_id: str | None
     refund_id: UUID | None
 
 
-async def make_intent(conn: asyncpg.Connection, now: datetime, intent: SandboxIntent) -> SandboxIntent:
+def _owner(order_no: str) -> UUID:
+    return derived_id("sandbox intent", order_no)
+
+
+def _seal(vault: Vault, order_no: str, text: str) -> bytes:
+    return vault.seal(text.encode(), owner=_owner(order_no)).packed
+
+
+def _open(vault: Vault, order_no: str, sealed: bytes) -> str:
+    return vault.open(Sealed.unpacked(sealed), owner=_owner(order_no)).decode()
+
+
+def _hash(vault: Vault, intent_id: str) -> str:
+    return vault.lookup_hash("sandbox intent", intent_id.encode()).hex()
+
+
+def _intent(vault: Vault, row: asyncpg.Record | None) -> SandboxIntent | None:
+    if row is None:
+        return None
+    transaction_id = None if row["transaction_sealed"] is None else _open(vault, row["order_no"], row["transaction_sealed"])
+    return SandboxIntent(_open(vault, row["order_no"], row["intent_sealed"]), transaction_id, *(row[name] for name in _SHOWN))
+
+
+async def make_intent(conn: asyncpg.Connection, vault: Vault, now: datetime, intent: SandboxIntent) -> SandboxIntent:
     """Open an intent, or answer the one its order has."""
     await conn.execute(
-        f"INSERT INTO sandbox_intent ({_INTENT}, created_at, changed_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10) ON CONFLICT DO NOTHING",
-        *intent, now,
+        f"""
+        INSERT INTO sandbox_intent (intent_id, intent_sealed, {", ".join(_SHOWN)}, created_at, changed_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10) ON CONFLICT DO NOTHING
+        """,
+        _hash(vault, intent.intent_id), _seal(vault, intent.order_no, intent.intent_id), *intent[2:], now,
     )  # fmt: skip
-    found = await find_intent_of(conn, intent.order_no)
+    found = await find_intent_of(conn, vault, intent.order_no)
     assert found is not None
     return found
 
 
-async def find_intent(conn: asyncpg.Connection, intent_id: str) -> SandboxIntent | None:
-    row = await conn.fetchrow(f"SELECT {_INTENT} FROM sandbox_intent WHERE intent_id = $1", intent_id)
-    return None if row is None else SandboxIntent(*row)
+async def find_intent(conn: asyncpg.Connection, vault: Vault, intent_id: str) -> SandboxIntent | None:
+    return _intent(vault, await conn.fetchrow(f"SELECT {_INTENT} FROM sandbox_intent WHERE intent_id = $1", _hash(vault, intent_id)))
 
 
-async def find_intent_of(conn: asyncpg.Connection, order_no: str) -> SandboxIntent | None:
-    row = await conn.fetchrow(f"SELECT {_INTENT} FROM sandbox_intent WHERE order_no = $1", order_no)
-    return None if row is None else SandboxIntent(*row)
+async def find_intent_of(conn: asyncpg.Connection, vault: Vault, order_no: str) -> SandboxIntent | None:
+    return _intent(vault, await conn.fetchrow(f"SELECT {_INTENT} FROM sandbox_intent WHERE order_no = $1", order_no))
 
 
-async def pay_intent(conn: asyncpg.Connection, now: datetime, intent_id: str, *, refunds_refused: bool) -> SandboxIntent | None:
+async def pay_intent(conn: asyncpg.Connection, vault: Vault, now: datetime, intent_id: str, *, refunds_refused: bool) -> SandboxIntent | None:
     """The person pays. A closed intent takes no money, a paid one no second time; answers what it is now."""
+    found = await find_intent(conn, vault, intent_id)
+    if found is None:
+        return None
     await conn.execute(
         """
-        UPDATE sandbox_intent SET state = 'paid', transaction_id = 'sbx_' || replace(gen_random_uuid()::text, '-', ''), refunds_refused = $3, changed_at = $2
+        UPDATE sandbox_intent SET state = 'paid', transaction_sealed = $4, refunds_refused = $3, changed_at = $2
         WHERE intent_id = $1 AND state IN ('open', 'declined')
         """,
-        intent_id, now, refunds_refused,
+        _hash(vault, intent_id), now, refunds_refused, _seal(vault, found.order_no, f"sbx_{new_id().hex}"),
     )  # fmt: skip
-    return await find_intent(conn, intent_id)
+    return await find_intent(conn, vault, intent_id)
 
 
-async def decline_intent(conn: asyncpg.Connection, now: datetime, intent_id: str) -> SandboxIntent | None:
-    await conn.execute("UPDATE sandbox_intent SET state = 'declined', changed_at = $2 WHERE intent_id = $1 AND state = 'open'", intent_id, now)
-    return await find_intent(conn, intent_id)
+async def decline_intent(conn: asyncpg.Connection, vault: Vault, now: datetime, intent_id: str) -> SandboxIntent | None:
+    statement = "UPDATE sandbox_intent SET state = 'declined', changed_at = $2 WHERE intent_id = $1 AND state = 'open'"
+    await conn.execute(statement, _hash(vault, intent_id), now)
+    return await find_intent(conn, vault, intent_id)
 
 
-async def close_intent(conn: asyncpg.Connection, now: datetime, order_no: str) -> SandboxIntent | None:
+async def close_intent(conn: asyncpg.Connection, vault: Vault, now: datetime, order_no: str) -> SandboxIntent | None:
     """Nobody can pay it from now on, unless somebody has; answers what it is now."""
     await conn.execute("UPDATE sandbox_intent SET state = 'closed', changed_at = $2 WHERE order_no = $1 AND state IN ('open', 'declined')", order_no, now)
-    return await find_intent_of(conn, order_no)
+    return await find_intent_of(conn, vault, order_no)
 
 
-async def refund_intent(conn: asyncpg.Connection, now: datetime, order_no: str, refund_id: UUID) -> bool:
+async def refund_intent(conn: asyncpg.Connection, vault: Vault, now: datetime, order_no: str, refund_id: UUID) -> bool:
     """Give the money back; False when that is refused. The same refund again is the same refund."""
     await conn.execute(
         "UPDATE sandbox_intent SET state = 'refunded', refund_id = $3, changed_at = $2 WHERE order_no = $1 AND state = 'paid' AND NOT refunds_refused",
         order_no, now, refund_id,
     )  # fmt: skip
-    found = await find_intent_of(conn, order_no)
+    found = await find_intent_of(conn, vault, order_no)
     return found is not None and found.state == "refunded" and found.refund_id == refund_id
+
+
+async def seal_plain(conn: asyncpg.Connection, vault: Vault, limit: int) -> int:
+    """Seal intents from before ids were; answers how many there were."""
+    rows = await conn.fetch(
+        "SELECT intent_id, order_no, transaction_id FROM sandbox_intent WHERE intent_sealed IS NULL ORDER BY intent_id LIMIT $1 FOR UPDATE SKIP LOCKED", limit
+    )
+    for row in rows:
+        transaction = None if row["transaction_id"] is None else _seal(vault, row["order_no"], row["transaction_id"])
+        await conn.execute(
+            "UPDATE sandbox_intent SET intent_id = $2, intent_sealed = $3, transaction_sealed = $4, transaction_id = NULL WHERE intent_id = $1",
+            row["intent_id"], _hash(vault, row["intent_id"]), _seal(vault, row["order_no"], row["intent_id"]), transaction,
+        )  # fmt: skip
+    return len(rows)
