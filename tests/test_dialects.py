@@ -8,8 +8,10 @@ import aiohttp
 import pytest
 
 from lab.dialects import TABLE, Ask, Refusal, Row, World, differences
+from lab.dialects.callers import Callers
 from lab.dialects.page import PAGE, render
 from lab.dialects.rows import Who
+from lab.dialects.shapes import MOMENT, WORD, Some
 from lab.rig import rig_running
 
 REQUIREMENTS = {
@@ -22,7 +24,7 @@ REQUIREMENTS = {
         | POST /api/upload/base64/batch | DELETE /api/upload/:fileName | GET /api/credits/balance | GET /api/credits/records | GET /api/credits/stats
         | GET /api/credits/packages | POST /api/credits/recharge | GET /api/credits/orders | GET /api/admin/stats/overview | GET /api/admin/users
         | PUT /api/admin/users/:user_id | GET /api/admin/works | GET /api/admin/tasks | GET /api/admin/orders | GET /api/admin/config
-        | PUT /api/admin/config/:config_key | GET /health | POST /api/callback/task-complete | POST /api/callback/task-failed
+        | PUT /api/admin/config/:config_key | GET /health | POST /api/callback/task-complete | POST /api/callback/task-failed | WS /ws
     """,
     "song": """
         POST /users | POST /login | POST /requestPasswordReset | POST /works | GET /works | GET /works/:id | POST /music/tasks | GET /music/tasks/:taskId
@@ -30,17 +32,26 @@ REQUIREMENTS = {
     """,
 }
 REFUSAL_OF = {
-    "photo": {"success": False, "message": str},
-    "song": {"code": int, "message": str, "details": object, "timestamp": str},
+    "photo": {"success": False, "message": WORD},
+    "song": {"code": int, "message": WORD, "details": dict, "timestamp": MOMENT},
 }
+CLOSED = {"error": {"type": "error", "message": WORD}}
+FIELDS = Some({"field": WORD, "message": WORD})
 every_row = pytest.mark.parametrize("row", TABLE, ids=str)
+every_guarded_row = pytest.mark.parametrize("row", [row for row in TABLE if row.auth in ("user", "admin")], ids=str)
+every_row_with_a_body = pytest.mark.parametrize("row", [row for row in TABLE if row.has_body and row.auth != "callback"], ids=str)
 
 
 @pytest.fixture(scope="module")
 async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+    """A suite whose pictures workflows make, whose bank signs, and that lets nobody log in with an address that is not verified."""
     folder = tmp_path_factory.mktemp("dialects")
-    async with rig_running(folder) as rig, aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60)) as http:
-        world = World(rig, http)
+    async with (
+        Callers() as callers,
+        rig_running(folder, env={**callers.environment, "IDENTITY_EMAIL_VERIFICATION": "required"}) as rig,
+        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60)) as http,
+    ):
+        world = World(rig, http, callers)
         await world.prepare()
         yield world
         await world.close()
@@ -49,17 +60,24 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
 def owner_of(row: Row, ask: Ask) -> Who:
     if ask.who is not None:
         return ask.who
-    return "admin" if row.auth == "admin" else "nobody" if row.auth in ("none", "callback") else "alice"
+    return "admin" if row.auth == "admin" else "nobody" if row.auth in ("none", "callback", "frame") else "alice"
 
 
 def judge(row: Row, refusal: Refusal, status: int, body: Any, headers: dict[str, str]) -> list[str]:
     """What is wrong with a refusal."""
     said = [] if status == refusal.status else [f"status {status}, not {refusal.status}: {body}"]
+    if row.method == "WS":
+        return said + differences(CLOSED, body)
     if headers.get("x-error-code") != str(refusal.code):
         said.append(f"X-Error-Code {headers.get('x-error-code')}, not {refusal.code}")
     said += differences(REFUSAL_OF[row.dialect], body)
-    if refusal.data is not None and isinstance(body, dict):
-        said += differences(refusal.data, body.get("data" if row.dialect == "photo" else "details"), "data")
+    if not isinstance(body, dict):
+        return said
+    details = body.get("data" if row.dialect == "photo" else "details")
+    if refusal.data is not None:
+        said += differences(refusal.data, details, "data")
+    if (refusal.status, refusal.code) == (400, 10001):
+        said += differences(FIELDS, body.get("errors") if row.dialect == "photo" else (details or {}).get("errors"), "errors")
     return said
 
 
@@ -71,15 +89,18 @@ def test_the_table_names_every_path_of_the_documents(dialect: str) -> None:
     assert len(named) == len([row for row in TABLE if row.dialect == dialect]), "a row twice"
 
 
+def test_a_row_says_what_it_takes_and_how_it_refuses() -> None:
+    """A route that takes something can be asked wrongly."""
+    assert [str(row) for row in TABLE if (row.takes is not None or "/:" in row.path) and not row.refusals] == []
+    assert [str(row) for row in TABLE if row.method in ("POST", "PUT") and row.takes is None and row.refusals and "/:" not in row.path] == []
+
+
 def test_the_page_is_the_table() -> None:
     assert PAGE.read_text() == render(TABLE), "run `python -m lab.dialects`"
 
 
 @every_row
 async def test_a_row_answers_as_written(world: World, row: Row) -> None:
-    if row.shape is None:
-        assert row.refusals, "a row without an answer shows at least how it refuses"
-        return
     ask = await row.ask(world)
     status, body, _ = await world.send(row.method, ask, who=owner_of(row, ask))
     assert status == row.status, body
@@ -96,13 +117,11 @@ async def test_a_row_refuses_as_written(world: World, row: Row) -> None:
     assert said == []
 
 
-@every_row
+@every_guarded_row
 async def test_a_row_lets_nobody_in_without_the_right_token(world: World, row: Row) -> None:
     path = re.sub(r":\w+", "0198c3a0-0000-7000-8000-00000000dead", row.path)
     said = []
-    strangers: list[tuple[Who, int, int, dict[str, str]]] = []
-    if row.auth in ("user", "admin"):
-        strangers += [("nobody", 401, 10002, {}), ("nobody", 401, 10002, {"Authorization": "Bearer not.a.token"})]
+    strangers: list[tuple[Who, int, int, dict[str, str]]] = [("nobody", 401, 10002, {}), ("nobody", 401, 10002, {"Authorization": "Bearer not.a.token"})]
     if row.auth == "admin":
         strangers.append(("alice", 403, 10003, {}))
     for who, status, code, headers in strangers:
@@ -111,10 +130,8 @@ async def test_a_row_lets_nobody_in_without_the_right_token(world: World, row: R
     assert said == []
 
 
-@every_row
+@every_row_with_a_body
 async def test_a_row_refuses_what_is_not_json(world: World, row: Row) -> None:
-    if not row.has_body or row.auth == "callback":
-        return
     path = re.sub(r":\w+", "0198c3a0-0000-7000-8000-00000000dead", row.path)
     for quoted in (b"{", b"[1", b"\xff\xfe", b'{"a": NaN}'):
         got = await world.send(row.method, Ask(path=path), who=owner_of(row, Ask(path=path)), quoted=quoted)

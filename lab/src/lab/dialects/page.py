@@ -15,6 +15,7 @@ _AUTH = {
     "user": "a user's token",
     "admin": "a token with role admin",
     "callback": "the caller's signature",
+    "frame": "a user's token in the first frame",
 }
 _HEAD = """# The two dialects
 
@@ -22,8 +23,14 @@ Every path of both public interfaces: who may ask, what is sent, what is answere
 by `python -m lab.dialects`; every row runs against a live suite through the gateway in `tests/test_dialects.py`.
 
 Answers may gain fields; those named here stay. Besides the refusals of a row: a route that wants a token answers 401/10002 without a good one, an admin
-route 403/10003 to everybody else, a body that is not JSON gets 400/10001, an unknown path 404/10008. The photo dialect's refusals are
-`{success: false, message, data?, errors?}`, the song dialect's `{code, message, details, timestamp}`; the number is always in `X-Error-Code` too.
+route 403/10003 to everybody else; a disabled account gets 20003 everywhere (401 in the photo dialect, 403 in the other); a body that is not JSON gets
+400/10001, an unknown path 404/10008, a method the path does not have 405/10001, a body that is too large 413, too many requests 429/10004 and a part that
+is away 503/10007, both with `Retry-After`; whoever has too many tasks waiting gets 429/50005 for
+the next.
+
+The photo dialect's refusals are `{success: false, message, data?, errors?}`, the song dialect's `{code, message, details, timestamp}`; the number is always
+in `X-Error-Code` too. A 400/10001 names the fields: `errors` (song: `details.errors`) is `[{field, message}]`. What a refusal says besides is in its row:
+the keys of `data` (song: of `details`).
 """
 
 
@@ -47,11 +54,18 @@ def _section(row: Row) -> str:
     if row.takes:
         said.append("| takes | |\n|---|---|\n" + "\n".join(f"| `{name}` | {what} |" for name, what in row.takes.items()) + "\n")
     if row.shape is not None:
-        said.append(f"{row.status}:\n\n```\n{json.dumps(shown(row.shape), indent=2, ensure_ascii=False)}\n```\n")
+        said.append(f"{'Frames' if row.method == 'WS' else row.status}:\n\n```\n{json.dumps(shown(row.shape), indent=2, ensure_ascii=False)}\n```\n")
     if row.refusals:
-        said.append("| refused | code | when |\n|---|---|---|\n" + "\n".join(_refusal(each) for each in row.refusals) + "\n")
+        said.append(_refused_head(row) + "\n".join(_refusal(each, row) for each in row.refusals) + "\n")
     return "\n".join(said)
 
 
-def _refusal(refusal: Refusal) -> str:
-    return f"| {refusal.status} | {refusal.code} | {refusal.why} |"
+def _refused_head(row: Row) -> str:
+    return "| closed with | when |\n|---|---|\n" if row.method == "WS" else "| refused | code | when | says |\n|---|---|---|---|\n"
+
+
+def _refusal(refusal: Refusal, row: Row) -> str:
+    if row.method == "WS":
+        return f"| {refusal.status} | {refusal.why} |"
+    says = f"`{json.dumps(shown(refusal.data))}`" if refusal.data is not None else ""
+    return f"| {refusal.status} | {refusal.code} | {refusal.why} | {says} |"

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from common.ids import new_id
-from lab.dialects.rows import Ask, Auth, MakeAsk, Refusal, Row, at, bad
-from lab.dialects.shapes import ID, MOMENT, ORDER_NO, TOKEN, URL, WORD, Maybe, OneOf
+from lab.dialects.rows import Ask, Auth, MakeAsk, Refusal, Row, at, bad, reused
+from lab.dialects.shapes import ID, MOMENT, ORDER_NO, TOKEN, URL, WORD, Maybe, OneOf, Some
 from lab.dialects.world import UNKNOWN, World, photo_data_url
 
 CREATOR = {"objectId": ID, "username": str, "avatar": Maybe(str)}
@@ -22,6 +22,7 @@ TASK = {
     "createdAt": MOMENT, "progress": int,
 }  # fmt: skip
 PAGE = {"page": int, "limit": int, "total": int}
+_PAID_2, _PAID_5 = ({"method": "stripe", "amount": amount} for amount in (2, 5))
 
 
 def row(
@@ -44,6 +45,10 @@ async def _sign_up_twice(world: World) -> Ask:
 
 
 async def _log_in(world: World) -> Ask:
+    return Ask(path="/login", json=await world.verified())
+
+
+async def _log_in_unverified(world: World) -> Ask:
     return Ask(path="/login", json={"email": f"{world.alice.name}@people.example", "password": "correct horse battery"})
 
 
@@ -64,20 +69,39 @@ async def _song(world: World) -> Ask:
 
 
 async def _bobs_song(world: World) -> Ask:
-    return Ask(path=f"/music/tasks/{await world.song('bob')}")
+    return Ask(path=f"/music/tasks/{await world.begun_song('bob')}")
+
+
+async def _log_in_disabled(world: World) -> Ask:
+    return Ask(path="/login", json=await world.disabled())
+
+
+async def _reset(world: World) -> Ask:
+    return Ask(path="/requestPasswordReset", json={"email": f"{world.alice.name}@people.example"})
+
+
+async def _my_works(world: World) -> Ask:
+    await world.song_work()
+    return Ask(path="/works?page=1&limit=5&tag=sea")
+
+
+async def _work_of_anothers_upload(world: World) -> Ask:
+    return Ask(path="/works", json={"title": "x", "image": world.bob.photo_url})
+
+
+async def _song_of_anothers_work(world: World) -> Ask:
+    return Ask(path="/music/tasks", json={"title": "x", "prompt": "x", "workId": await world.song_work("bob")})
+
+
+async def _song_in_debt(world: World) -> Ask:
+    return Ask(path="/music/tasks", json={"title": "x", "prompt": "x"}, headers=await world.debtor())
 
 
 async def _song_without_points(world: World) -> Ask:
     """A newcomer has points for one song: the second is refused."""
-
-    async def poor() -> str:
-        token = str((await world.ask("POST", "/users", who="nobody", json=_newcomer()))["sessionToken"])
-        first = {"title": "One", "tags": [], "prompt": "one", "negative_tags": []}
-        await world.ask("POST", "/music/tasks", who="nobody", json=first, headers={"Authorization": f"Bearer {token}"})
-        return token
-
-    token = await world.once("pointless", poor)
-    return Ask(path="/music/tasks", json={"title": "Two", "tags": [], "prompt": "two", "negative_tags": []}, headers={"Authorization": f"Bearer {token}"})
+    user_id, headers = await world.newcomer()
+    await world.rig.grant(user_id, -100, asset="point")
+    return Ask(path="/music/tasks", json={"title": "Two", "tags": [], "prompt": "two", "negative_tags": []}, headers=headers)
 
 
 SONG: tuple[Row, ...] = (
@@ -90,7 +114,10 @@ SONG: tuple[Row, ...] = (
         _sign_up,
         bad("/users", "an address that is none", {**_newcomer(), "email": "nowhere"}),
         bad("/users", "no name", {"email": "a@b.example", "password": "long enough"}),
+        bad("/users", "a password of seven letters", {**_newcomer(), "password": "seven 7"}),
+        bad("/users", "a picture from elsewhere", {**_newcomer(), "avatar": "https://example.com/me.jpg"}),
         Refusal(409, 10005, "the address is taken", _sign_up_twice),
+        reused("/users", _newcomer(), but={"username": "another"}),
         status=201,
         takes={"username": "text", "email": "text", "password": "text", "avatar?": "file, data URL or link to an upload"},
     ),
@@ -103,6 +130,8 @@ SONG: tuple[Row, ...] = (
         _log_in,
         Refusal(401, 20001, "a wrong password", _log_in_wrongly),
         bad("/login", "an unknown address", {"email": "nobody@people.example", "password": "whatever it is"}, status=401, code=20001),
+        Refusal(403, 20002, "the address is not verified, where that is required; the mail is sent again", _log_in_unverified),
+        Refusal(403, 20003, "the account is disabled", _log_in_disabled),
         bad("/login", "no password", {"email": "a@b.example"}),
         takes={"email": "text", "password": "text"},
     ),
@@ -112,7 +141,7 @@ SONG: tuple[Row, ...] = (
         "none",
         "Ask for a link; the answer never says whether the address is known",
         {},
-        at("/requestPasswordReset", json={"email": "nobody@people.example"}),
+        _reset,
         bad("/requestPasswordReset", "no address", {}),
         takes={"email": "text"},
     ),
@@ -124,7 +153,12 @@ SONG: tuple[Row, ...] = (
         WORK,
         at("/works", json={"title": "Sea", "description": "waves", "image": photo_data_url(), "style": "folk", "tags": ["sea"]}),
         bad("/works", "a picture that does not decode", {"title": "x", "image": "data:image/png;base64,iVBORw0KGgo="}, status=422, code=30001),
+        bad("/works", "not a picture", {"title": "x", "image": "data:image/png;base64,PGI+aGVsbG88L2I+"}, status=422, code=30001),
+        bad("/works", "a picture from elsewhere", {"title": "x", "image": "https://example.com/photo.jpg"}),
+        Refusal(400, 10001, "another's upload", _work_of_anothers_upload),
+        bad("/works", "no title", {"image": photo_data_url()}),
         bad("/works", "tags that are no list", {"title": "x", "image": photo_data_url(), "tags": "sea"}),
+        reused("/works", {"title": "Sea", "image": photo_data_url()}, but={"title": "Lake"}),
         status=201,
         takes={"title": "text", "description?": "text", "image": "file, data URL or link to an upload", "style?": "text", "tags?": "[text]"},
     ),
@@ -133,9 +167,11 @@ SONG: tuple[Row, ...] = (
         "/works",
         "optional",
         "Public works and mine",
-        {"results": [WORK], **PAGE},
-        at("/works?page=1&limit=5&tag=sea"),
+        {"results": Some(WORK), **PAGE},
+        _my_works,
         Refusal(400, 10001, "a limit below 1", at("/works?limit=0")),
+        Refusal(400, 10001, "a limit over 100", at("/works?limit=101")),
+        Refusal(400, 10001, "a page that is no number", at("/works?page=one")),
         takes={"page?": "number", "limit?": "1 to 100", "creator?": "id", "tag?": "text"},
     ),
     row(
@@ -157,9 +193,13 @@ SONG: tuple[Row, ...] = (
         at("/music/tasks", json={"title": "Sea", "tags": ["folk"], "prompt": "waves at dusk", "negative_tags": ["metal"]}),
         Refusal(402, 40000, "fewer points than it costs", _song_without_points, data={"required": int, "current": int, "shortage": int}),
         bad("/music/tasks", "tags that are no list", {"title": "x", "tags": "folk", "prompt": "x"}),
+        bad("/music/tasks", "neither words nor a photo", {"title": "x", "tags": []}),
         bad("/music/tasks", "a photo that does not exist", {"title": "x", "tags": [], "workId": UNKNOWN}, status=404, code=30000),
+        Refusal(404, 30000, "another's photo", _song_of_anothers_work),
+        Refusal(409, 40002, "a payment was given back and had been spent", _song_in_debt, data={"receivable": int}),
+        reused("/music/tasks", {"title": "Sea", "prompt": "waves"}, but={"prompt": "wind"}),
         status=201,
-        takes={"title": "text", "tags": "[text]", "prompt": "text", "negative_tags": "[text]", "workId?": "id of a photo of mine"},
+        takes={"title?": "text", "tags?": "[text]", "prompt": "text, unless a photo is named", "negative_tags?": "[text]", "workId?": "id of a photo of mine"},
     ),
     row(
         "GET",
@@ -176,9 +216,10 @@ SONG: tuple[Row, ...] = (
         "/points/history",
         "user",
         "What changed my points",
-        {"results": [{"user": object, "amount": int, "reason": WORD, "balance": int, "time": MOMENT}], **PAGE},
+        {"results": Some({"user": {"objectId": ID}, "amount": int, "reason": WORD, "balance": int, "time": MOMENT}), **PAGE},
         at("/points/history?page=1&limit=5"),
         Refusal(400, 10001, "a page below 1", at("/points/history?page=-1")),
+        Refusal(400, 10001, "a limit over 100", at("/points/history?limit=101")),
         takes={"page?": "number", "limit?": "number"},
     ),
     row(
@@ -189,8 +230,14 @@ SONG: tuple[Row, ...] = (
         {"orderNo": ORDER_NO, "status": WORD, "packageId": "points-800", "payment": {"method": WORD, "amount": float, "currency": WORD, "params": dict}},
         at("/points/purchase", json={"packageId": "points-800", "payment": {"method": "stripe", "amount": 2.0}}),
         bad("/points/purchase", "an unknown package", {"packageId": "no-such", "payment": {"method": "stripe", "amount": 2}}, status=402, code=40001),
+        bad("/points/purchase", "an unknown way to pay", {"packageId": "points-800", "payment": {"method": "shells", "amount": 2}}),
         bad("/points/purchase", "another amount", {"packageId": "points-800", "payment": {"method": "stripe", "amount": 1.99}}, status=402, code=40001),
         bad("/points/purchase", "no payment", {"packageId": "points-800"}),
+        reused(
+            "/points/purchase",
+            {"packageId": "points-800", "payment": {"method": "stripe", "amount": 2}},
+            but={"packageId": "member-30d", "payment": {"method": "stripe", "amount": 5}},
+        ),
         status=201,
         takes={"packageId": "text", "payment": "{method, amount}"},
     ),

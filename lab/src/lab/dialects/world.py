@@ -3,6 +3,8 @@
 import asyncio
 import base64
 import io
+import json
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -10,6 +12,7 @@ import aiohttp
 from PIL import Image
 
 from common.ids import new_id
+from lab.dialects.callers import HELD, Callers
 from lab.dialects.rows import Ask, Who
 from lab.people import Person
 from lab.rig import Rig
@@ -22,16 +25,19 @@ TASK_SECONDS = 60
 class World:
     """One live suite. What a row needs is made through the public door and remembered."""
 
-    def __init__(self, rig: Rig, http: aiohttp.ClientSession) -> None:
+    def __init__(self, rig: Rig, http: aiohttp.ClientSession, callers: Callers | None = None) -> None:
         self.rig = rig
         self.http = http
+        self._callers = callers
         self.people: dict[Who, Person] = {}
+        self.admin: dict[str, str] = {}
         self.admin_token = ""
         self._made: dict[str, Any] = {}
 
     async def prepare(self) -> None:
         """Alice and Bob with a photo and credits each, and the embedded run's operator."""
-        self.admin_token = (await Operator(self.rig.home, self.rig.home.running_state()).admin_login())["token"]
+        self.admin = await Operator(self.rig.home, self.rig.home.running_state()).admin_login()
+        self.admin_token = self.admin["token"]
         for name in ("alice", "bob"):
             person = Person(lambda: self.rig.url, name=f"{name}{new_id().hex[-8:]}")
             await person.__aenter__()
@@ -53,8 +59,17 @@ class World:
     def bob(self) -> Person:
         return self.people["bob"]
 
+    @property
+    def callers(self) -> Callers:
+        """Who calls back, where the suite was started with them."""
+        if self._callers is None:
+            raise AssertionError("nobody calls back here")
+        return self._callers
+
     async def send(self, method: str, ask: Ask, *, who: Who, quoted: bytes | None = None) -> tuple[int, Any, dict[str, str]]:
         """One request through the gateway: status, body as JSON (or text), headers in lower case."""
+        if method == "WS":
+            return await self._talk(ask)
         headers = dict(ask.headers)
         token = {"nobody": "", "admin": self.admin_token}.get(who) if who in ("nobody", "admin") else self.people[who].token
         if token and "Authorization" not in headers:
@@ -67,7 +82,9 @@ class World:
         elif ask.body is not None:
             more["data"] = ask.body
         elif ask.json is not None:
-            more["json"] = ask.json
+            # A client warns before it sends much at once, and tests take warnings for errors.
+            more["data"] = io.BytesIO(json.dumps(ask.json).encode())
+            headers.setdefault("Content-Type", "application/json")
         async with self.http.request(method, self.rig.url + ask.path, headers=headers, allow_redirects=False, **more) as answer:
             raw = await answer.read()
             try:
@@ -75,6 +92,23 @@ class World:
             except ValueError:
                 body = raw.decode(errors="replace")
             return answer.status, body, {name.lower(): value for name, value in answer.headers.items()}
+
+    async def _talk(self, ask: Ask) -> tuple[int, dict[str, Any], dict[str, str]]:
+        """A socket: 101 while it is open, else the code it was closed with; the first frame of each type; no headers."""
+        heard: dict[str, Any] = {}
+        async with self.http.ws_connect(self.rig.url.replace("http", "ws", 1) + ask.path, headers=dict(ask.headers)) as ws:
+            for frame in ask.json:
+                await (ws.send_str(frame) if isinstance(frame, str) else ws.send_json(frame))
+            if ask.meanwhile is not None:
+                await ask.meanwhile()
+            async with asyncio.timeout(TASK_SECONDS):
+                while not ask.hears or not set(ask.hears) <= set(heard):
+                    message = await ws.receive()
+                    if message.type != aiohttp.WSMsgType.TEXT:
+                        return ws.close_code or 0, heard, {}
+                    frame = message.json()
+                    heard.setdefault(frame["type"], frame)
+        return 101, heard, {}
 
     async def once(self, name: str, make: Callable[[], Awaitable[Any]]) -> Any:
         """Make a thing the first time somebody needs it."""
@@ -95,8 +129,101 @@ class World:
 
     async def fresh_task(self, who: Who = "alice", count: int = 50) -> str:
         """A big task that has just begun."""
-        body = {"type": "travel", "batch_count": count, "images": [self.people[who].photo_url], "scene_id": "paris-street"}
+        body = {"type": "travel", "batch_count": count, "images": [self.people[who].photo_url], "scene_id": "paris-street", "parameters": HELD}
         return str((await self.ask("POST", "/api/tasks/create", who=who, json=body))["data"]["task_id"])
+
+    async def held_task(self) -> dict[str, Any]:
+        """What a workflow was told that will say nothing by itself."""
+        return await self.callers.asked(await self.fresh_task(count=1))
+
+    async def growing_work(self) -> str:
+        """A work that is listed while its task is far from its end."""
+
+        async def make() -> str:
+            task_id = await self.fresh_task()
+
+            async def is_listed() -> bool:
+                return (await self.send("GET", Ask(path=f"/api/works/{task_id}"), who="alice"))[0] == 200
+
+            await self.until(is_listed, f"work {task_id}")
+            return task_id
+
+        return str(await self.once("growing work", make))
+
+    async def newcomer(self) -> tuple[str, dict[str, str]]:
+        """Somebody who just signed up, with what everybody is given; the id, and headers to ask with."""
+        name = f"new{new_id().hex[-8:]}"
+        wish = {"username": name, "email": f"{name}@people.example", "password": "correct horse battery"}
+        user = await self.ask("POST", "/users", who="nobody", json=wish)
+        return str(user["objectId"]), {"Authorization": f"Bearer {user['sessionToken']}"}
+
+    async def disabled(self) -> dict[str, str]:
+        """The login of somebody who may no longer."""
+
+        async def make() -> dict[str, str]:
+            name = f"gone{new_id().hex[-8:]}"
+            login = {"email": f"{name}@people.example", "password": "correct horse battery"}
+            user = await self.ask("POST", "/users", who="nobody", json={"username": name, **login})
+            await self.ask("PUT", f"/api/admin/users/{user['objectId']}", who="admin", json={"status": "disabled"})
+            return login
+
+        return dict(await self.once("disabled", make))
+
+    async def verified(self) -> dict[str, str]:
+        """The login of somebody who followed the link in their mail."""
+
+        async def make() -> dict[str, str]:
+            name = f"sure{new_id().hex[-8:]}"
+            login = {"email": f"{name}@people.example", "password": "correct horse battery"}
+            await self.ask("POST", "/users", who="nobody", json={"username": name, **login})
+            await self.ask("POST", "/v1/email-verifications", who="nobody", json={"token": await self._mailed_token(login["email"])})
+            return login
+
+        return dict(await self.once("verified", make))
+
+    async def _mailed_token(self, address: str) -> str:
+        """What follows the # of the link in the one mail to an address."""
+        found: list[str] = []
+
+        async def has_come() -> bool:
+            async with self.http.get(self.rig.environment["DARKROOM_MAILBOX_URL"] + "/mails.json") as answer:
+                texts = [mail["text"] for mail in (await answer.json())["mails"] if mail["to"] == address]
+            found.extend(link[1] for text in texts if (link := re.search(r"https?://[^\s#]+#(\S+)", text)))
+            return bool(found)
+
+        await self.until(has_come, f"the mail to {address}")
+        return found[0]
+
+    async def debtor(self) -> dict[str, str]:
+        """Somebody who spent points and credits of payments that were given back; headers to ask with."""
+
+        async def make() -> dict[str, str]:
+            user_id, headers = await self.newcomer()
+            me: dict[str, Any] = {"who": "nobody", "headers": headers}
+            points = await self.ask("POST", "/points/purchase", json={"packageId": "points-800", "payment": {"method": "stripe", "amount": 2}}, **me)
+            credit = (await self.ask("POST", "/api/credits/recharge", json={"package_id": "basic", "payment_method": "wechat"}, **me))["data"]
+            for order_no, params, asset, spent in (
+                (points["orderNo"], points["payment"]["params"], "point", 900),
+                (credit["order_no"], credit["payment_params"], "credit", 105),
+            ):
+                async with self.http.post(params["pay_url"], data={"decision": "pay"}) as answer:
+                    assert answer.status == 200, await answer.text()
+                await self.rig.grant(user_id, -spent, asset=asset)
+                await self.ask("POST", f"/v1/admin/orders/{order_no}/refund", who="admin", json={"reason": "asked for it"})
+            return headers
+
+        return dict(await self.once("debtor", make))
+
+    async def begun_song(self, who: Who = "alice", *, fresh: bool = False) -> str:
+        """A song task of this person, wherever it is; a fresh one has just begun. Songs take their time, so it is good to begin them early."""
+
+        async def make() -> str:
+            wish = {"title": "Sea", "tags": ["folk"], "prompt": "waves at dusk", "negative_tags": []}
+            return str((await self.ask("POST", "/music/tasks", who=who, json=wish))["taskId"])
+
+        if fresh:
+            self._made.pop(f"begun song of {who}", None)
+        return str(await self.once(f"begun song of {who}", make))
 
     async def song(self, who: Who = "alice") -> str:
         """A song task of this person that has ended well."""
@@ -148,8 +275,7 @@ class World:
         return task_id
 
     async def _finished_song(self, who: Who) -> str:
-        wish = {"title": "Sea", "tags": ["folk"], "prompt": "waves at dusk", "negative_tags": []}
-        task_id = str((await self.ask("POST", "/music/tasks", who=who, json=wish))["taskId"])
+        task_id = await self.begun_song(who)
 
         async def is_done() -> bool:
             return bool((await self.ask("GET", f"/music/tasks/{task_id}", who=who))["status"] == "SUCCESS")
@@ -194,7 +320,7 @@ def _form(fields: Any) -> aiohttp.FormData:
     for name, value in fields.items():
         for one in value if isinstance(value, list) else [value]:
             if isinstance(one, bytes):
-                form.add_field(name, one, filename="photo.jpg", content_type="image/jpeg")
+                form.add_field(name, io.BytesIO(one), filename="photo.jpg", content_type="image/jpeg")
             else:
                 form.add_field(name, str(one))
     return form

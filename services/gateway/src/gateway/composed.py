@@ -150,7 +150,7 @@ def _check_wish(body: bytes) -> None:
     try:
         wish = orjson.loads(body)
     except orjson.JSONDecodeError:
-        raise InvalidParameter("the body is not valid JSON") from None
+        raise InvalidParameter.of("body", "is not valid JSON") from None
     if not isinstance(wish, dict) or "config_value" not in wish:
         raise InvalidParameter.of("config_value", "is required")
 

@@ -1,8 +1,8 @@
 """The photo dialect: credits and orders."""
 
-from lab.dialects.photo.words import ORDER, PACKAGE, PAGE, RECORD, data, row
-from lab.dialects.rows import Ask, Refusal, Row, at, bad
-from lab.dialects.shapes import ORDER_NO, OneOf, Some
+from lab.dialects.photo.words import OK, ORDER, PACKAGE, PAGE, RECORD, data, row
+from lab.dialects.rows import Ask, Refusal, Row, at, bad, reused
+from lab.dialects.shapes import ORDER_NO, WORD, OneOf, Some
 from lab.dialects.world import World
 
 
@@ -14,6 +14,41 @@ async def _bobs_order(world: World) -> Ask:
     return Ask(path=f"/api/credits/orders/{await world.order('bob')}")
 
 
+async def _my_orders(world: World) -> Ask:
+    await world.order()
+    return Ask(path="/api/credits/orders?status=")
+
+
+async def _new_order(world: World) -> tuple[str, str]:
+    wish = {"package_id": "basic", "payment_method": "wechat"}
+    order = (await world.ask("POST", "/api/credits/recharge", json=wish))["data"]
+    return str(order["order_no"]), str(order["payment_params"]["intent_id"])
+
+
+async def _paid(world: World) -> Ask:
+    body, headers = world.callers.notice(*await _new_order(world), amount=990)
+    return Ask(path="/api/credits/payment/callback", body=body, headers=headers)
+
+
+async def _paid_less(world: World) -> Ask:
+    body, headers = world.callers.notice(*await _new_order(world), amount=989)
+    return Ask(path="/api/credits/payment/callback", body=body, headers=headers)
+
+
+async def _paid_nothing(world: World) -> Ask:
+    body, headers = world.callers.notice("ORDER1700000000000ABCDEF", "sbi_none", amount=990)
+    return Ask(path="/api/credits/payment/callback", body=body, headers=headers)
+
+
+async def _paid_forged(world: World) -> Ask:
+    body, headers = world.callers.notice(*await _new_order(world), amount=990)
+    return Ask(path="/api/credits/payment/callback", body=body.replace(b"990", b"991"), headers=headers)
+
+
+async def _paid_unreadably(world: World) -> Ask:
+    return Ask(path="/api/credits/payment/callback", body=b"{}", headers=world.callers.payment_headers(b"{}"))
+
+
 CREDITS: tuple[Row, ...] = (
     row("GET", "/api/credits/balance", "user", "What I have", data(credits=int, total_credits=int, total_consumed_credits=int), at("/api/credits/balance")),
     row(
@@ -21,10 +56,18 @@ CREDITS: tuple[Row, ...] = (
         "/api/credits/records",
         "user",
         "What changed it",
-        data(records=[RECORD], pagination=PAGE),
+        data(records=Some(RECORD), pagination=PAGE),
         at("/api/credits/records?type=&startDate=&endDate="),
         Refusal(400, 10001, "a date that is none", at("/api/credits/records?startDate=soon")),
-        takes={"type?": "consume, refund, recharge, gift", "startDate?": "date", "endDate?": "date"},
+        Refusal(400, 10001, "an unknown type", at("/api/credits/records?type=theft")),
+        Refusal(400, 10001, "a page below 1", at("/api/credits/records?page=0")),
+        takes={
+            "type?": "consume, refund, recharge, gift, adjust, expire",
+            "startDate?": "date",
+            "endDate?": "date",
+            "page?": "number",
+            "pageSize?": "1 to 100",
+        },
     ),
     row(
         "GET",
@@ -44,6 +87,7 @@ CREDITS: tuple[Row, ...] = (
         at("/api/credits/recharge", json={"package_id": "basic", "payment_method": "wechat"}),
         bad("/api/credits/recharge", "an unknown way to pay", {"package_id": "basic", "payment_method": "shells"}),
         bad("/api/credits/recharge", "an unknown package", {"package_id": "no-such-package", "payment_method": "wechat"}, status=402, code=40001),
+        reused("/api/credits/recharge", {"package_id": "basic", "payment_method": "wechat"}, but={"payment_method": "alipay"}),
         takes={"package_id": "text", "payment_method": "wechat, alipay"},
     ),
     row(
@@ -51,9 +95,10 @@ CREDITS: tuple[Row, ...] = (
         "/api/credits/orders",
         "user",
         "My orders",
-        data(orders=[ORDER], pagination=PAGE),
-        at("/api/credits/orders?status="),
-        takes={"status?": "pending, paid, ..."},
+        data(orders=Some(ORDER), pagination=PAGE),
+        _my_orders,
+        Refusal(400, 10001, "an unknown status", at("/api/credits/orders?status=gone")),
+        takes={"status?": "pending, paid, cancelled, expired, refunded", "page?": "number", "pageSize?": "1 to 100"},
     ),
     row(
         "GET",
@@ -70,9 +115,13 @@ CREDITS: tuple[Row, ...] = (
         "/api/credits/payment/callback",
         "callback",
         "The payment provider's notice; only a signed one counts",
-        None,
-        at("/api/credits/payment/callback", json={"order_no": "ORDER1700000000000ABCDEF"}),
+        {**OK, "message": WORD},
+        _paid,
         Refusal(401, 10002, "unsigned", at("/api/credits/payment/callback", json={"order_no": "ORDER1700000000000ABCDEF"})),
-        takes={"order_no": "text, with the provider's signature in the headers"},
+        Refusal(401, 10002, "changed after it was signed", _paid_forged),
+        Refusal(402, 40001, "signed, but of another amount: nothing is granted", _paid_less, data={"fault": "amount"}),
+        Refusal(402, 40001, "signed, but of an unknown order", _paid_nothing, data={"fault": WORD}),
+        Refusal(400, 10001, "signed, but no notice", _paid_unreadably),
+        takes={"order_no": "text, with what else the provider says, and its signature in the headers"},
     ),
 )

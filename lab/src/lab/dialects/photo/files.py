@@ -1,5 +1,10 @@
 """The photo dialect: files."""
 
+import base64
+import io
+
+from PIL import Image
+
 from common.ids import new_id
 from lab.dialects.photo.words import CAMEL_FILE, FILE, OK, data, row
 from lab.dialects.rows import Ask, Refusal, Row, at, bad
@@ -17,12 +22,30 @@ async def _bobs_upload(world: World) -> Ask:
     return Ask(path=f"/api/upload/{told['data']['file_name']}")
 
 
+def _too_large() -> bytes:
+    """One byte more than a file may have, and it begins like a photo."""
+    return photo_bytes()[:200] + bytes(10 * 1024 * 1024)
+
+
+def _broken() -> bytes:
+    """The beginning of a photo."""
+    return photo_bytes()[:200]
+
+
+async def _single_too_large(_world: World) -> Ask:
+    return Ask(path="/api/upload/single", form={"file": _too_large()})
+
+
+async def _multiple_too_large(_world: World) -> Ask:
+    return Ask(path="/api/upload/multiple", form={"files": [photo_bytes(), _too_large()]})
+
+
+async def _text_too_large(_world: World) -> Ask:
+    return Ask(path="/api/upload/base64", json={"base64": base64.b64encode(_too_large()).decode()})
+
+
 def _other_photo() -> bytes:
     """A photo with other bytes each time."""
-    import io
-
-    from PIL import Image
-
     stored = io.BytesIO()
     Image.new("RGB", (64, 64), tuple(new_id().bytes[-3:])).save(stored, "JPEG")
     return stored.getvalue()
@@ -37,7 +60,13 @@ FILES: tuple[Row, ...] = (
         data(**FILE),
         at("/api/upload/single", form={"file": photo_bytes()}),
         Refusal(415, 60002, "not a picture", at("/api/upload/single", form={"file": b"<html>hello</html>"})),
+        Refusal(400, 60003, "a picture that does not decode", at("/api/upload/single", form={"file": _broken()})),
+        Refusal(413, 60001, "more than 10 MB", _single_too_large),
         Refusal(400, 10001, "no file", at("/api/upload/single", form={"other": "x"})),
+        Refusal(400, 10001, "two files", at("/api/upload/single", form={"file": [photo_bytes(), photo_bytes()]})),
+        Refusal(415, 10001, "not a form", at("/api/upload/single", json={"file": "x"})),
+        form=True,
+        takes={"file": "a JPEG, PNG or WebP of at most 10 MB, as a part of a form"},
     ),
     row(
         "POST",
@@ -46,7 +75,13 @@ FILES: tuple[Row, ...] = (
         "Upload up to fifty pictures",
         data(files=Some(FILE)),
         at("/api/upload/multiple", form={"files": [photo_bytes(), photo_bytes()]}),
+        Refusal(415, 60002, "one is not a picture: none is kept", at("/api/upload/multiple", form={"files": [photo_bytes(), b"<html>hello</html>"]})),
+        Refusal(400, 60003, "one does not decode: none is kept", at("/api/upload/multiple", form={"files": [photo_bytes(), _broken()]})),
+        Refusal(413, 60001, "one has more than 10 MB: none is kept", _multiple_too_large),
         Refusal(400, 10001, "no files", at("/api/upload/multiple", form={"other": "x"})),
+        Refusal(400, 10001, "more than fifty", at("/api/upload/multiple", form={"files": [photo_bytes()] * 51})),
+        form=True,
+        takes={"files": "up to fifty of them, as parts of a form"},
     ),
     row(
         "POST",
@@ -58,6 +93,10 @@ FILES: tuple[Row, ...] = (
         bad("/api/upload/base64", "a page", {"base64": "data:text/html;base64,PGI+"}),
         bad("/api/upload/base64", "not base64", {"base64": "data:image/png;base64,*"}),
         bad("/api/upload/base64", "nothing", {}),
+        bad("/api/upload/base64", "not a picture", {"base64": base64.b64encode(b"<html>hello</html>").decode()}, status=415, code=60002),
+        bad("/api/upload/base64", "a picture that does not decode", {"base64": base64.b64encode(_broken()).decode()}, status=400, code=60003),
+        bad("/api/upload/base64", "a folder above", {"base64": photo_data_url(), "subDir": "../x"}),
+        Refusal(413, 60001, "more than 10 MB", _text_too_large),
         takes={"base64": "data URL or base64", "subDir?": "text"},
     ),
     row(
@@ -68,6 +107,8 @@ FILES: tuple[Row, ...] = (
         data(files=[CAMEL_FILE], summary={"total": 2, "success": 2, "failed": 0}),
         at("/api/upload/base64/batch", json={"images": [photo_data_url(), photo_data_url()]}),
         bad("/api/upload/base64/batch", "no pictures", {"images": []}),
+        bad("/api/upload/base64/batch", "more than fifty", {"images": ["x"] * 51}),
+        bad("/api/upload/base64/batch", "not one of them is good", {"images": [base64.b64encode(_broken()).decode()] * 2}, status=400, code=60003),
         takes={"images": "[data URL or base64]", "subDir?": "text"},
     ),
     row(
@@ -79,5 +120,7 @@ FILES: tuple[Row, ...] = (
         _uploaded,
         Refusal(404, 60000, "unknown", at("/api/upload/nothing.jpg")),
         Refusal(404, 60000, "another's", _bobs_upload),
+        Refusal(400, 10001, "a folder above", at("/api/upload/nothing.jpg?subDir=../x")),
+        takes={"subDir? (query)": "text"},
     ),
 )

@@ -14,6 +14,38 @@ async def _change_user_badly(world: World) -> Ask:
     return Ask(path=f"/api/admin/users/{world.bob.user_id}", json={"role": "emperor"})
 
 
+async def _adjust_without_reason(world: World) -> Ask:
+    return Ask(path=f"/api/admin/users/{world.bob.user_id}", json={"credits_adjustment": 5})
+
+
+async def _adjust_too_much(world: World) -> Ask:
+    return Ask(path=f"/api/admin/users/{world.bob.user_id}", json={"credits_adjustment": -900_000, "adjustment_reason": "all of it"})
+
+
+async def _resign(world: World) -> Ask:
+    me = await world.ask("GET", "/api/auth/me", who="admin")
+    return Ask(path=f"/api/admin/users/{me['data']['user']['user_id']}", json={"role": "user"})
+
+
+async def _works(world: World) -> Ask:
+    await world.work()
+    return Ask(path="/api/admin/works?type=&status=&user_id=")
+
+
+async def _tasks(world: World) -> Ask:
+    await world.task()
+    return Ask(path="/api/admin/tasks?type=&status=&user_id=")
+
+
+async def _orders(world: World) -> Ask:
+    await world.order()
+    return Ask(path="/api/admin/orders?status=&user_id=")
+
+
+async def _admin_deletes_growing(world: World) -> Ask:
+    return Ask(path=f"/api/admin/works/{await world.growing_work()}")
+
+
 async def _admin_deletes(world: World) -> Ask:
     return Ask(path=f"/api/admin/works/{await world.spare_work('bob')}")
 
@@ -40,7 +72,9 @@ OPERATORS: tuple[Row, ...] = (
         "Everybody",
         data(users=Some(USER_ROW), pagination=PAGE),
         at("/api/admin/users?role=&status=&keyword="),
-        takes={"keyword?": "text", "role?": "user, admin", "status?": "active, disabled", "user_id?": "id"},
+        Refusal(400, 10001, "an unknown role", at("/api/admin/users?role=emperor")),
+        Refusal(400, 10001, "a page below 1", at("/api/admin/users?page=0")),
+        takes={"keyword?": "text", "role?": "user, admin", "status?": "active, disabled", "user_id?": "id", "page?": "number", "pageSize?": "1 to 100"},
     ),
     row(
         "PUT",
@@ -51,6 +85,9 @@ OPERATORS: tuple[Row, ...] = (
         _change_user,
         Refusal(404, 20000, "unknown", at(f"/api/admin/users/{UNKNOWN}", json={"status": "active"})),
         Refusal(400, 10001, "an unknown role", _change_user_badly),
+        Refusal(400, 10001, "an adjustment without a reason", _adjust_without_reason),
+        Refusal(400, 10001, "more is taken than there is", _adjust_too_much),
+        Refusal(409, 10005, "an admin's own role or account", _resign),
         takes={"role?": "user, admin", "status?": "active, disabled", "credits_adjustment?": "number", "adjustment_reason?": "text"},
     ),
     row(
@@ -58,9 +95,10 @@ OPERATORS: tuple[Row, ...] = (
         "/api/admin/works",
         "admin",
         "Everybody's works",
-        data(works=[{**WORK, "nickname": str, "avatar_url": Maybe(str)}], pagination=PAGE),
-        at("/api/admin/works?type=&status=&user_id="),
-        takes={"type?": "kind", "status?": "status", "user_id?": "id"},
+        data(works=Some({**WORK, "nickname": str, "avatar_url": Maybe(str)}), pagination=PAGE),
+        _works,
+        Refusal(400, 10001, "an unknown type", at("/api/admin/works?type=sculpture")),
+        takes={"type?": "kind", "status?": "status", "user_id?": "id", "page?": "number", "pageSize?": "1 to 100"},
     ),
     row(
         "DELETE",
@@ -70,24 +108,28 @@ OPERATORS: tuple[Row, ...] = (
         {**OK, "message": WORD},
         _admin_deletes,
         Refusal(404, 30000, "unknown", at(f"/api/admin/works/{UNKNOWN}")),
+        Refusal(409, 30003, "its task still runs", _admin_deletes_growing),
+        takes={"reason? (query)": "text"},
     ),
     row(
         "GET",
         "/api/admin/tasks",
         "admin",
         "Everybody's tasks",
-        data(tasks=[{**TASK, "nickname": str}], pagination=PAGE),
-        at("/api/admin/tasks?type=&status=&user_id="),
-        takes={"type?": "kind", "status?": "status", "user_id?": "id"},
+        data(tasks=Some({**TASK, "nickname": str}), pagination=PAGE),
+        _tasks,
+        Refusal(400, 10001, "an unknown status", at("/api/admin/tasks?status=done")),
+        takes={"type?": "kind", "status?": "status", "user_id?": "id", "page?": "number", "pageSize?": "1 to 100"},
     ),
     row(
         "GET",
         "/api/admin/orders",
         "admin",
         "Everybody's orders",
-        data(orders=[{**ORDER, "nickname": str}], pagination=PAGE),
-        at("/api/admin/orders?status=&user_id="),
-        takes={"status?": "status", "user_id?": "id"},
+        data(orders=Some({**ORDER, "nickname": str}), pagination=PAGE),
+        _orders,
+        Refusal(400, 10001, "an unknown status", at("/api/admin/orders?status=gone")),
+        takes={"status?": "status", "user_id?": "id", "page?": "number", "pageSize?": "1 to 100"},
     ),
     row(
         "GET",
@@ -106,6 +148,7 @@ OPERATORS: tuple[Row, ...] = (
         at("/api/admin/config/site_name", json={"config_value": "Darkroom"}),
         Refusal(404, 70001, "unknown", at("/api/admin/config/no_such_key", json={"config_value": 1})),
         Refusal(400, 10001, "not of its type", at("/api/admin/config/default_credits", json={"config_value": "many"})),
+        Refusal(400, 10001, "no value", at("/api/admin/config/default_credits", json={})),
         takes={"config_value": "anything of the key's type"},
     ),
 )

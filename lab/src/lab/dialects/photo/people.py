@@ -2,9 +2,17 @@
 
 from common.ids import new_id
 from lab.dialects.photo.words import data, row
-from lab.dialects.rows import Ask, Row, at, bad
+from lab.dialects.rows import Ask, Refusal, Row, at, bad
 from lab.dialects.shapes import ID, TOKEN, WORD, Maybe
 from lab.dialects.world import World
+
+
+async def _admin(world: World) -> Ask:
+    return Ask(path="/api/auth/admin/login", json={"username": world.admin["username"], "password": world.admin["password"]})
+
+
+async def _admin_wrongly(world: World) -> Ask:
+    return Ask(path="/api/auth/admin/login", json={"username": world.admin["username"], "password": "not the one"})
 
 
 async def _wechat(_world: World) -> Ask:
@@ -21,6 +29,7 @@ PEOPLE: tuple[Row, ...] = (
         _wechat,
         bad("/api/auth/wechat/login", "no code", {}),
         bad("/api/auth/wechat/login", "an empty code", {"code": ""}),
+        bad("/api/auth/wechat/login", "a name that is no text", {"code": "x", "userInfo": {"nickname": 5}}),
         takes={"code": "text", "userInfo?": "{nickname, avatar_url}"},
     ),
     row(
@@ -36,10 +45,12 @@ PEOPLE: tuple[Row, ...] = (
         "/api/auth/admin/login",
         "none",
         "An admin's token, good for 24 hours",
-        None,
-        at("/api/auth/admin/login", json={"username": "nobody-here", "password": "not the one"}),
+        data(token=TOKEN, admin={"admin_id": ID, "username": WORD, "role": "admin", "nickname": str}),
+        _admin,
         bad("/api/auth/admin/login", "a name of two letters", {"username": "ad", "password": "long enough"}),
-        bad("/api/auth/admin/login", "unknown name or wrong password", {"username": "nobody-here", "password": "not the one"}, status=401, code=20001),
+        bad("/api/auth/admin/login", "a password of five letters", {"username": "admin", "password": "short"}),
+        bad("/api/auth/admin/login", "an unknown name", {"username": "nobody-here", "password": "not the one"}, status=401, code=20001),
+        Refusal(401, 20001, "a wrong password", _admin_wrongly),
         takes={"username": "text, 3 to 50", "password": "text, at least 6"},
     ),
     row("POST", "/api/auth/refresh", "user", "A fresh token for a valid one", data(token=TOKEN), at("/api/auth/refresh")),

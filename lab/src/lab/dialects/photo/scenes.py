@@ -15,6 +15,10 @@ async def _change_scene(world: World) -> Ask:
     return Ask(path=f"/api/scenes/{await world.scene()}", json={"description": "dust in the evening light"})
 
 
+async def _change_scene_badly(world: World) -> Ask:
+    return Ask(path=f"/api/scenes/{await world.scene()}", json={"category": "moon"})
+
+
 async def _delete_scene(world: World) -> Ask:
     return Ask(path=f"/api/scenes/{await world.scene()}")
 
@@ -27,6 +31,8 @@ SCENES: tuple[Row, ...] = (
         "The scenes",
         data(scenes=Some(SCENE), pagination=PAGE),
         at("/api/scenes?category=outdoor"),
+        Refusal(400, 10001, "an unknown category", at("/api/scenes?category=moon")),
+        Refusal(400, 10001, "a page below 1", at("/api/scenes?page=0")),
         takes={"category?": "indoor, outdoor, studio", "status?": "active", "keyword?": "text"},
     ),
     row(
@@ -75,6 +81,7 @@ SCENES: tuple[Row, ...] = (
         data(scene=SCENE),
         _change_scene,
         Refusal(404, 70000, "unknown", at("/api/scenes/no-such-scene", json={"description": "x"})),
+        Refusal(400, 10001, "an unknown category", _change_scene_badly),
         takes={"...": "as on creation, each optional"},
     ),
     row(

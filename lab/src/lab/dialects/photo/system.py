@@ -1,31 +1,152 @@
-"""The photo dialect: health and workflows' calls."""
+"""The photo dialect: health, workflows' calls, and the socket."""
 
-from lab.dialects.photo.words import row
-from lab.dialects.rows import Refusal, Row, at
-from lab.dialects.shapes import WORD, OneOf
-from lab.dialects.world import UNKNOWN
+import asyncio
+from typing import Any
+
+from lab.dialects.callers import FAILING
+from lab.dialects.photo.words import OK, PICTURE, row
+from lab.dialects.rows import Ask, MakeAsk, Refusal, Row, at
+from lab.dialects.shapes import ID, WORD, OneOf, Some
+from lab.dialects.world import UNKNOWN, World, photo_data_url
+
+HEALTH = {"status": OneOf(("healthy", "degraded")), "timestamp": WORD, "uptime": float}
+COMPLETE, FAILED = "/api/callback/task-complete", "/api/callback/task-failed"
+STORED = {"timestamp": int, "id": ID, "epoch": ID, "seq": int, "ts": int}
+FRAMES = {
+    "auth_success": {"type": "auth_success", "message": WORD, "session": ID, "epoch": ID, "seq": int, "recovered": bool, "missed": int},
+    "pong": {"type": "pong", "timestamp": int},
+    "task_progress": {"type": "task_progress", "task_id": ID, "progress": int, "message": str, "timestamp": int, "volatile": True},
+    "task_complete": {"type": "task_complete", "task_id": ID, "result": {"images": Some(PICTURE), "ai_description": str}, **STORED},
+    "task_failed": {"type": "task_failed", "task_id": ID, "error": WORD, "reason": WORD, **STORED},
+    "task_cancelled": {"type": "task_cancelled", "task_id": ID, "delivered": int, **STORED},
+    "notification": {"type": "notification", "title": WORD, "content": WORD, "data": dict, **STORED},
+    "credits_changed": {
+        "type": "credits_changed", "asset": OneOf(("credit", "point")), "kind": WORD, "amount": int, "available": int, "held": int, "timestamp": int,
+        "volatile": True,
+    },
+}  # fmt: skip
+
+
+def result(asked: dict[str, Any]) -> dict[str, Any]:
+    """What a workflow that went well sends."""
+    image = {"url": photo_data_url(), "format": "jpeg", "batch_index": 0, "width": 120, "height": 90}
+    return {"task_id": asked["task_id"], "attempt_token": asked["attempt_token"], "images": [image], "ai_description": "a fine day"}
+
+
+async def _complete(world: World) -> Ask:
+    return Ask(path=COMPLETE, json=result(await world.held_task()), headers=world.callers.workflow_headers)
+
+
+async def _failed(world: World) -> Ask:
+    asked = await world.held_task()
+    told = {"task_id": asked["task_id"], "attempt_token": asked["attempt_token"], "error": "the model said no"}
+    return Ask(path=FAILED, json=told, headers=world.callers.workflow_headers)
+
+
+def _forged(path: str) -> MakeAsk:
+    async def make(world: World) -> Ask:
+        return Ask(path=path, json=result(await world.held_task()), headers={"X-Darkroom-Secret": "guessed"})
+
+    return make
+
+
+def _of_another(path: str) -> MakeAsk:
+    """The token of one task with the id of another."""
+
+    async def make(world: World) -> Ask:
+        first, second = await asyncio.gather(world.held_task(), world.held_task())
+        return Ask(path=path, json={**result(first), "task_id": second["task_id"]}, headers=world.callers.workflow_headers)
+
+    return make
+
+
+def _signed(path: str, said: dict[str, Any]) -> MakeAsk:
+    async def make(world: World) -> Ask:
+        return Ask(path=path, json=said, headers=world.callers.workflow_headers)
+
+    return make
+
+
+async def _socket(world: World) -> Ask:
+    async def meanwhile() -> None:
+        for more in ({}, {"parameters": FAILING}):
+            await world.ask("POST", "/api/tasks/create", json={"type": "travel", "images": [world.alice.photo_url], **more})
+        await world.ask("POST", f"/api/tasks/{await world.fresh_task()}/cancel")
+        await world.begun_song(fresh=True)
+        notice = {"title": "Tonight", "content": "We move house at ten.", "data": {}, "user_id": world.alice.user_id}
+        await world.ask("POST", "/v1/admin/notices", who="admin", json=notice)
+
+    return Ask(path="/ws", json=[{"type": "auth", "token": world.alice.token}, {"type": "ping"}], hears=tuple(FRAMES), meanwhile=meanwhile)
+
+
+async def _bad_frame(world: World) -> Ask:
+    return Ask(path="/ws", json=[{"type": "auth", "token": world.alice.token}, {"type": "dance"}])
+
+
+async def _no_json(world: World) -> Ask:
+    return Ask(path="/ws", json=[{"type": "auth", "token": world.alice.token}, "{"])
+
 
 SYSTEM: tuple[Row, ...] = (
-    row("GET", "/health", "none", "Whether all is well", {"status": OneOf(("healthy", "degraded")), "timestamp": WORD, "uptime": float}, at("/health")),
-    row("GET", "/api/health", "none", "The same", {"status": OneOf(("healthy", "degraded")), "timestamp": WORD, "uptime": float}, at("/api/health")),
+    row("GET", "/health", "none", "Whether all is well", HEALTH, at("/health")),
+    row("GET", "/api/health", "none", "The same", HEALTH, at("/api/health")),
     row(
         "POST",
-        "/api/callback/task-complete",
+        COMPLETE,
         "callback",
-        "A workflow is done; only a signed call counts",
-        None,
-        at("/api/callback/task-complete", json={"task_id": UNKNOWN, "images": []}),
-        Refusal(401, 10002, "unsigned", at("/api/callback/task-complete", json={"task_id": UNKNOWN, "images": []})),
-        takes={"task_id": "id", "images": "[{url, format, batch_index, width?, height?}]", "ai_description": "text"},
+        "A workflow is done; said again, or too late, it is answered the same and changes nothing",
+        {**OK, "message": WORD},
+        _complete,
+        Refusal(401, 10002, "unsigned", at(COMPLETE, json={"task_id": UNKNOWN, "images": []})),
+        Refusal(401, 10002, "a wrong secret", _forged(COMPLETE)),
+        Refusal(401, 10002, "another task's token", _of_another(COMPLETE)),
+        Refusal(401, 10002, "an unknown task", _signed(COMPLETE, {"task_id": UNKNOWN, "attempt_token": "x", "images": []})),
+        Refusal(400, 10001, "no task", _signed(COMPLETE, {"images": []})),
+        Refusal(400, 10001, "images that are no list", _signed(COMPLETE, {"task_id": UNKNOWN, "images": "x"})),
+        takes={
+            "X-Darkroom-Secret (header)": "the secret; or X-Darkroom-Timestamp and X-Darkroom-Signature",
+            "task_id": "id",
+            "attempt_token": "as the webhook was told it; or X-Darkroom-Attempt-Token",
+            "images": "[{url, format, batch_index, width?, height?}]",
+            "ai_description?": "text",
+        },
     ),
     row(
         "POST",
-        "/api/callback/task-failed",
+        FAILED,
         "callback",
-        "A workflow failed; only a signed call counts",
-        None,
-        at("/api/callback/task-failed", json={"task_id": UNKNOWN, "error": "x"}),
-        Refusal(401, 10002, "unsigned", at("/api/callback/task-failed", json={"task_id": UNKNOWN, "error": "x"})),
-        takes={"task_id": "id", "error": "text"},
+        "A workflow failed; said again, or too late, it is answered the same and changes nothing",
+        {**OK, "message": WORD},
+        _failed,
+        Refusal(401, 10002, "unsigned", at(FAILED, json={"task_id": UNKNOWN, "error": "x"})),
+        Refusal(401, 10002, "a wrong secret", _forged(FAILED)),
+        Refusal(401, 10002, "another task's token", _of_another(FAILED)),
+        Refusal(401, 10002, "an unknown task", _signed(FAILED, {"task_id": UNKNOWN, "attempt_token": "x", "error": "x"})),
+        Refusal(400, 10001, "no task", _signed(FAILED, {"error": "x"})),
+        takes={
+            "X-Darkroom-Secret (header)": "the secret; or X-Darkroom-Timestamp and X-Darkroom-Signature",
+            "task_id": "id",
+            "attempt_token": "as the webhook was told it; or X-Darkroom-Attempt-Token",
+            "error": "text",
+            "retryable?": "true where another try may go better",
+        },
+    ),
+    row(
+        "WS",
+        "/ws",
+        "frame",
+        "What happens, as it happens",
+        FRAMES,
+        _socket,
+        Refusal(4500, 0, "a bad token", at("/ws", json=[{"type": "auth", "token": "not.a.token"}])),
+        Refusal(4501, 0, "a first frame that is no auth", at("/ws", json=[{"type": "hello"}])),
+        Refusal(4501, 0, "a frame of an unknown type", _bad_frame),
+        Refusal(4501, 0, "a frame that is not JSON", _no_json),
+        status=101,
+        takes={
+            '{"type": "auth", "token", "resume?"}': "the first frame, within five seconds; resume is {epoch, seq}",
+            '{"type": "ping"}': "answered with pong",
+            '{"type": "ack", "seq"}': "read until here",
+        },
     ),
 )

@@ -1,12 +1,13 @@
 """The photo dialect: tasks."""
 
+import base64
 from typing import Any
 
 from common.ids import new_id
 from lab.dialects.photo.words import KIND, OK, PAGE, QUEUE, TASK, WORK, data, row
-from lab.dialects.rows import Ask, Refusal, Row, at, bad
-from lab.dialects.shapes import ID, WORD, Maybe
-from lab.dialects.world import UNKNOWN, World, photo_data_url
+from lab.dialects.rows import Ask, MakeAsk, Refusal, Row, at, bad
+from lab.dialects.shapes import ID, WORD, Maybe, Some
+from lab.dialects.world import UNKNOWN, World, photo_bytes, photo_data_url
 
 
 async def _create(world: World) -> Ask:
@@ -26,15 +27,38 @@ async def _create_unknown_scene(world: World) -> Ask:
 
 
 async def _create_without_credits(world: World) -> Ask:
-    """Bob's balance is spent by nobody: a person without credits asks for fifty."""
+    """Nobody's balance is spent for this: somebody new, with ten credits, asks for fifty."""
+    _, headers = await world.newcomer()
+    return Ask(path="/api/tasks/create", json=await _wish(world, batch_count=50, images=[photo_data_url()]), headers=headers)
 
-    async def poor() -> str:
-        name = f"poor{new_id().hex[-8:]}"
-        user = await world.ask("POST", "/users", who="nobody", json={"username": name, "email": f"{name}@people.example", "password": "correct horse"})
-        return str(user["sessionToken"])
 
-    token = await world.once("poor", poor)
-    return Ask(path="/api/tasks/create", json=await _wish(world, batch_count=50, images=[photo_data_url()]), headers={"Authorization": f"Bearer {token}"})
+async def _create_in_debt(world: World) -> Ask:
+    return Ask(path="/api/tasks/create", json=await _wish(world, images=[photo_data_url()]), headers=await world.debtor())
+
+
+async def _create_from_elsewhere(world: World) -> Ask:
+    return Ask(path="/api/tasks/create", json=await _wish(world, images=["https://example.com/photo.jpg"]))
+
+
+def _create_from(content: bytes, *, more: int = 0) -> MakeAsk:
+    """Pictures of what these bytes, and so many empty ones, are."""
+
+    async def make(world: World) -> Ask:
+        image = "data:image/png;base64," + base64.b64encode(content + bytes(more)).decode()
+        return Ask(path="/api/tasks/create", json=await _wish(world, images=[image]))
+
+    return make
+
+
+async def _create_reused(world: World) -> Ask:
+    headers = {"Idempotency-Key": new_id().hex}
+    await world.ask("POST", "/api/tasks/create", json=await _wish(world), headers=headers)
+    return Ask(path="/api/tasks/create", json=await _wish(world, batch_count=2), headers=headers)
+
+
+async def _my_tasks(world: World) -> Ask:
+    await world.task()
+    return Ask(path="/api/tasks/user/list?type=&status=")
 
 
 async def _task(world: World) -> Ask:
@@ -70,6 +94,14 @@ TASKS: tuple[Row, ...] = (
         Refusal(400, 40000, "fewer credits than it costs", _create_without_credits, data={"required": int, "current": int, "shortage": int}),
         bad("/api/tasks/create", "no pictures", {"type": "travel", "images": []}),
         bad("/api/tasks/create", "an unknown type", {"type": "sculpture", "images": ["x"]}),
+        bad("/api/tasks/create", "a batch of more than fifty", {"type": "travel", "images": ["x"], "batch_count": 51}),
+        bad("/api/tasks/create", "a description of more than 500 letters", {"type": "travel", "images": ["x"], "custom_description": "x" * 501}),
+        Refusal(400, 10001, "a picture that is neither an upload nor a data URL", _create_from_elsewhere),
+        Refusal(415, 60002, "a data URL of something else than a picture", _create_from(b"<html>hello</html>")),
+        Refusal(400, 60003, "a data URL of a picture that does not decode", _create_from(photo_bytes()[:200])),
+        Refusal(413, 60001, "a data URL of more than 10 MB", _create_from(photo_bytes()[:200], more=10 * 1024 * 1024)),
+        Refusal(409, 40002, "a payment was given back and had been spent", _create_in_debt, data={"receivable": int}),
+        Refusal(422, 10006, "the Idempotency-Key of another body", _create_reused),
         takes={
             "type": "fitting, photography, travel",
             "batch_count?": "1 to 50",
@@ -95,9 +127,11 @@ TASKS: tuple[Row, ...] = (
         "/api/tasks/user/list",
         "user",
         "My tasks",
-        data(tasks=[TASK], pagination=PAGE),
-        at("/api/tasks/user/list?type=&status="),
-        takes={"type?": "kind", "status?": "status"},
+        data(tasks=Some(TASK), pagination=PAGE),
+        _my_tasks,
+        Refusal(400, 10001, "an unknown status", at("/api/tasks/user/list?status=done")),
+        Refusal(400, 10001, "a page below 1", at("/api/tasks/user/list?page=0")),
+        takes={"type?": "kind", "status?": "status", "page?": "number", "pageSize?": "1 to 100"},
     ),
     row(
         "POST",
@@ -106,7 +140,7 @@ TASKS: tuple[Row, ...] = (
         "Stop a task; what was not delivered costs nothing",
         {**OK, "message": WORD},
         _cancel,
-        Refusal(409, 50001, "it has ended", _cancel_ended),
+        Refusal(409, 50001, "it has ended", _cancel_ended, data={"status": "completed"}),
         Refusal(404, 50000, "another's task", _cancel_bobs),
         Refusal(404, 50000, "unknown", at(f"/api/tasks/{UNKNOWN}/cancel")),
     ),

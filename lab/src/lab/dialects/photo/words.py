@@ -42,6 +42,17 @@ def data(**shape: Any) -> dict[str, Any]:
 
 
 def row(
-    method: str, path: str, auth: Auth, about: str, shape: Any, ask: MakeAsk, *refusals: Refusal, status: int = 200, takes: Mapping[str, str] | None = None
+    method: str,
+    path: str,
+    auth: Auth,
+    about: str,
+    shape: Any,
+    ask: MakeAsk,
+    *refusals: Refusal,
+    status: int = 200,
+    takes: Mapping[str, str] | None = None,
+    form: bool = False,
 ) -> Row:
-    return Row(dialect="photo", method=method, path=path, auth=auth, about=about, ask=ask, shape=shape, status=status, takes=takes, refusals=refusals)
+    return Row(
+        dialect="photo", method=method, path=path, auth=auth, about=about, ask=ask, shape=shape, status=status, takes=takes, form=form, refusals=refusals
+    )

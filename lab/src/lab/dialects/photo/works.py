@@ -2,7 +2,7 @@
 
 from lab.dialects.photo.words import OK, PAGE, WORK, data, row
 from lab.dialects.rows import Ask, Refusal, Row, at, bad
-from lab.dialects.shapes import WORD
+from lab.dialects.shapes import WORD, Some
 from lab.dialects.world import UNKNOWN, World
 
 
@@ -30,6 +30,36 @@ async def _delete_work(world: World) -> Ask:
     return Ask(path=f"/api/works/{await world.spare_work()}")
 
 
+async def _my_works(world: World) -> Ask:
+    await world.work()
+    return Ask(path="/api/works?type=&status=&page=1&pageSize=5")
+
+
+async def _change_growing(world: World) -> Ask:
+    return Ask(path=f"/api/works/{await world.growing_work()}", json={"is_favorite": True})
+
+
+async def _change_since(world: World) -> Ask:
+    """The ETag of what was seen, after somebody changed it."""
+    path = f"/api/works/{await world.work()}"
+    _, _, seen = await world.send("GET", Ask(path=path), who="alice")
+    for is_public in (True, False):
+        await world.ask("PUT", path, json={"is_public": is_public})
+    return Ask(path=path, json={"is_favorite": False}, headers={"If-Match": seen["etag"]})
+
+
+async def _delete_growing(world: World) -> Ask:
+    return Ask(path=f"/api/works/{await world.growing_work()}")
+
+
+async def _batch_delete_growing(world: World) -> Ask:
+    return Ask(path="/api/works/batch/delete", json={"work_ids": [await world.work(), await world.growing_work()]})
+
+
+async def _batch_delete_unknown(world: World) -> Ask:
+    return Ask(path="/api/works/batch/delete", json={"work_ids": [await world.work(), UNKNOWN]})
+
+
 async def _batch_delete(world: World) -> Ask:
     return Ask(path="/api/works/batch/delete", json={"work_ids": [await world.spare_work()]})
 
@@ -44,14 +74,17 @@ WORKS: tuple[Row, ...] = (
         "/api/works",
         "optional",
         "My works; without a token the public ones",
-        data(works=[WORK], pagination=PAGE),
-        at("/api/works?type=&status=&page=1&pageSize=5"),
+        data(works=Some(WORK), pagination=PAGE),
+        _my_works,
         Refusal(400, 10001, "a page below 1", at("/api/works?page=0")),
+        Refusal(400, 10001, "an unknown type", at("/api/works?type=sculpture")),
+        Refusal(400, 10001, "a user that is no id", at("/api/works?user_id=me")),
         takes={
             "type?": "fitting, photography, travel",
             "status?": "completed",
             "is_public?": "true or false",
             "is_favorite?": "true or false",
+            "user_id?": "id; another's public works, for an admin all of them",
             "page?": "number",
             "pageSize?": "1 to 100",
         },
@@ -76,7 +109,9 @@ WORKS: tuple[Row, ...] = (
         Refusal(404, 30000, "unknown", at(f"/api/works/{UNKNOWN}", json={"is_favorite": True})),
         Refusal(404, 30000, "another's work", _change_bobs_work),
         Refusal(400, 10001, "a mark that is neither true nor false", _change_work_badly),
-        takes={"is_favorite?": "true or false", "is_public?": "true or false", "tags?": "[text]"},
+        Refusal(409, 30002, "it is being made", _change_growing),
+        Refusal(409, 30002, "it was changed since the `If-Match` that is sent", _change_since),
+        takes={"is_favorite?": "true or false", "is_public?": "true or false", "tags?": "[text]", "If-Match? (header)": "the ETag of what was seen"},
     ),
     row(
         "DELETE",
@@ -87,6 +122,7 @@ WORKS: tuple[Row, ...] = (
         _delete_work,
         Refusal(404, 30000, "unknown", at(f"/api/works/{UNKNOWN}")),
         Refusal(404, 30000, "another's work", _bobs_work),
+        Refusal(409, 30003, "its task still runs", _delete_growing),
     ),
     row(
         "POST",
@@ -96,7 +132,12 @@ WORKS: tuple[Row, ...] = (
         {**OK, "message": WORD},
         _batch_delete,
         Refusal(403, 10003, "one of them is another's: nothing is deleted", _batch_delete_bobs),
+        Refusal(403, 10003, "one of them is unknown: nothing is deleted", _batch_delete_unknown),
+        Refusal(409, 30003, "the task of one of them still runs: nothing is deleted", _batch_delete_growing),
         bad("/api/works/batch/delete", "no list", {}),
+        bad("/api/works/batch/delete", "an empty list", {"work_ids": []}),
+        bad("/api/works/batch/delete", "more than a hundred", {"work_ids": [UNKNOWN] * 101}),
+        bad("/api/works/batch/delete", "what is no id", {"work_ids": ["mine"]}),
         takes={"work_ids": "[id]"},
     ),
 )
