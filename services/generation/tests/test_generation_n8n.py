@@ -144,7 +144,7 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
 def engine(session: aiohttp.ClientSession, db: Database, pool: Any, webhook: Webhook, n8n_settings: GenerationSettings) -> N8nProvider:
     return N8nProvider(
         session, partial(queries.read_callback, db), pool, UrlSigner.of_settings(n8n_settings.shared), url=webhook.url, secret=SECRET,
-        callback_base="https://darkroom.example", wait_seconds=5, now=db.clock.now,
+        callback_base="https://darkroom.example", wait_seconds=5, now=db.clock.now, model=lambda: {"temperature": 0.4},
     )  # fmt: skip
 
 
@@ -212,7 +212,7 @@ async def test_a_workflow_is_told_everything_and_its_pictures_end_the_task(
         assert asked.pop("seed") == task.seed
         assert asked == {
             "task_id": str(task.task_id), "user_id": str(user_id), "type": "travel", "parameters": {"mood": "calm"}, "scene_id": "beach-sunset", "prompt": "",
-            "custom_description": "by the sea", "batch_count": 2, "destination": {"name": "Nice"},
+            "custom_description": "by the sea", "batch_count": 2, "destination": {"name": "Nice"}, "model": {"temperature": 0.4},
             "callback_url": "https://darkroom.example/api/callback/task-complete",
             "failed_callback_url": "https://darkroom.example/api/callback/task-failed",
         }  # fmt: skip

@@ -13,6 +13,7 @@ from uuid import UUID
 
 import aiohttp
 import orjson
+from aiohttp import web
 from PIL import Image
 
 from common.bus import MemoryBus
@@ -167,3 +168,59 @@ async def test_a_worker_alone_answers_nothing_and_works(passes: Passes, neighbou
                 assert answer.status == 404
             stop.set()
         await bus.stop()
+
+
+async def test_what_operators_set_reaches_the_outside_provider_within_seconds(passes: Passes, neighbours: Any, service_databases: Any, tmp_path: Path) -> None:
+    asked: list[dict[str, Any]] = []
+
+    async def webhook(http: web.Request) -> web.Response:
+        asked.append(orjson.loads(await http.read()))
+        return web.json_response({"message": "Workflow was started"})
+
+    async def reached(count: int, *, seconds: float) -> None:
+        async with asyncio.timeout(seconds):
+            while len(asked) < count:
+                await asyncio.sleep(0.02)
+
+    application = web.Application()
+    application.router.add_post("/webhook/{name}", webhook)
+    runner = web.AppRunner(application, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    n8n = {"GENERATION_PROVIDER": "n8n", "GENERATION_N8N_URL": f"http://127.0.0.1:{runner.addresses[0][1]}/webhook", "GENERATION_N8N_SECRET": "s" * 40}
+    operator = new_id()
+    try:
+        async with serving(passes, neighbours, service_databases, tmp_path, **n8n) as running:
+
+            async def put(key: str, value: object) -> None:
+                token = passes.user(UserId(operator), role="admin")
+                url = f"http://127.0.0.1:{running.settings.port}/internal/admin/config/{key}"
+                async with running.http.put(url, json={"config_value": value}, headers={"Authorization": f"Bearer {token}"}) as answer:
+                    assert answer.status == 200, await answer.text()
+
+            await put("queue_concurrency", 2)
+            signer = UrlSigner.of_settings(running.settings.shared)
+            for user in [new_id() for _ in range(5)]:
+                ask = {"type": "travel", "images": [signer.sign(await running.photo_of(user), now=datetime.now(UTC))]}
+                assert (await running.call("POST", "/api/tasks/create", user, ask))["success"]
+            await reached(2, seconds=5)
+            await asyncio.sleep(0.7)
+            assert len(asked) == 2, "no more are given than may be"
+            assert asked[0]["model"] == {"api_url": "", "temperature": 1.0, "top_k": 40, "top_p": 0.95}
+            wishes = {"ai_api_url": "https://model.example/v1", "default_temperature": 0.3, "default_topk": 7, "default_topp": 0.5}
+            for key, value in wishes.items():
+                await put(key, value)
+            await put("queue_concurrency", 4)
+            await reached(4, seconds=5)
+            await asyncio.sleep(0.7)
+            assert len(asked) == 4
+            assert [one["model"] for one in asked[2:]] == [{"api_url": "https://model.example/v1", "temperature": 0.3, "top_k": 7, "top_p": 0.5}] * 2
+            # One that comes back makes room for the last.
+            body = {"task_id": asked[0]["task_id"], "attempt_token": asked[0]["attempt_token"], "error": "no"}
+            async with running.http.post(
+                f"http://127.0.0.1:{running.settings.port}/api/callback/task-failed", json=body, headers={"X-Darkroom-Secret": "s" * 40}
+            ) as answer:
+                assert answer.status == 200
+            await reached(5, seconds=5)
+    finally:
+        await runner.cleanup()

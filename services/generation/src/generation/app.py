@@ -22,7 +22,7 @@ from common.service import Loop, Service, every, opened_database
 from generation import lanes, queries
 from generation.api import ROUTES
 from generation.clients import Billing, Identity, Works
-from generation.config import CONFIG_KEYS
+from generation.config import CONFIG_KEYS, model_of
 from generation.consumers import subscriptions
 from generation.deps import Deps
 from generation.photos import PhotoKeeper
@@ -70,12 +70,12 @@ async def _opened(settings: GenerationSettings, bus: Bus) -> AsyncIterator[Servi
     ):
         progress = Progress(bus, every_seconds=settings.progress_seconds)
         finish, arrive = lanes.finish_lane(db), lanes.arrival_lane(db)
-        crew = _crew(settings, db, objects, pool, session, progress, finish, arrive) if settings.worker else Crew(progress)
+        config = Config(db, CONFIG_KEYS, announce=lambda tx, key, version: tx.emit(ConfigChanged(sequence=version, config_key=key)))
+        await config.read()
+        crew = _crew(settings, db, objects, pool, session, config, progress, finish, arrive) if settings.worker else Crew(progress)
         creator = lanes.Creator(db, Billing(billing, call_seconds=settings.holds_call_seconds), crew, settings)
         create, view = lanes.create_lane(creator, flushers=settings.create_flushers), lanes.view_lane(db)
         find_work = lanes.work_lane(Works(works, call_seconds=settings.works_call_seconds))
-        config = Config(db, CONFIG_KEYS, announce=lambda tx, key, version: tx.emit(ConfigChanged(sequence=version, config_key=key)))
-        await config.read()
         deps = Deps(
             settings=settings, db=db, signer=UrlSigner.of_settings(settings.shared), scenes=KeptScenes(db, seconds=settings.scenes_kept_seconds),
             photos=PhotoKeeper(objects, pool), queue=KeptQueue(db, seconds=settings.queue_stats_kept_seconds), workers=crew, create=create, view=view,
@@ -97,6 +97,7 @@ def _crew(
     objects: ObjectStore,
     pool: Pool,
     session: aiohttp.ClientSession,
+    config: Config,
     progress: Progress,
     finish: lanes.FinishLane,
     arrive: lanes.ArrivalLane,
@@ -115,18 +116,19 @@ def _crew(
     )  # fmt: skip
     pictures, slots = studio, settings.picture_slots or _cores()
     if settings.provider == "n8n":
-        pictures, slots = replace(studio, provider=_n8n(settings, db, pool, session)), settings.n8n_slots
+        n8n = _n8n(settings, db, pool, session, config)
+        pictures, slots = replace(studio, provider=n8n, running_max=lambda: int(config["queue_concurrency"])), settings.n8n_slots
     return Crew(
         progress, pictures=SingleWorker(pictures, songs=False, slots=slots),
         songs=SingleWorker(studio, songs=True, slots=settings.song_slots or _cores()),
     )  # fmt: skip
 
 
-def _n8n(settings: GenerationSettings, db: Database, pool: Pool, session: aiohttp.ClientSession) -> N8nProvider:
+def _n8n(settings: GenerationSettings, db: Database, pool: Pool, session: aiohttp.ClientSession, config: Config) -> N8nProvider:
     return N8nProvider(
         session, partial(queries.read_callback, db), pool, UrlSigner.of_settings(settings.shared), url=settings.n8n_url,
         secret=settings.n8n_secret.get_secret_value(), callback_base=settings.callback_url or settings.shared.public_url,
-        wait_seconds=settings.n8n_wait_seconds, now=db.clock.now,
+        wait_seconds=settings.n8n_wait_seconds, now=db.clock.now, model=partial(model_of, config),
     )  # fmt: skip
 
 

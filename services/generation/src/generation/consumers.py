@@ -26,5 +26,6 @@ async def on_scene_changed(deps: Deps, events: Sequence[Event[SceneChanged]]) ->
 
 @subscriptions.overhear(ConfigChanged)
 async def on_config_changed(deps: Deps, events: Sequence[Event[ConfigChanged]]) -> None:
-    """Some replica changed a setting. What is missed is read a moment later anyway."""
+    """Some replica changed a setting. What is missed is read a moment later anyway. It may be that more can begin now."""
     await deps.config.read()
+    deps.workers.wake(songs=False)

@@ -1,6 +1,6 @@
 """n8n: a webhook starts a workflow, which calls back when it is done. That the webhook answered 200 proves only that it was reached."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -43,10 +43,12 @@ class N8nProvider:
     look_up = False
     batches = True
     calls_back = True
+    _model: Callable[[], Mapping[str, Any]] = dict
+    """What operators want of the model, asked at every start of a workflow."""
 
     def __init__(
         self, session: aiohttp.ClientSession, find_answer: FindAnswer, pool: Pool, signer: UrlSigner, *,
-        url: str, secret: str, callback_base: str, wait_seconds: float, now: Callable[[], datetime],
+        url: str, secret: str, callback_base: str, wait_seconds: float, now: Callable[[], datetime], model: Callable[[], Mapping[str, Any]] = dict,
     ) -> None:  # fmt: skip
         self._session = session
         self._find_answer = find_answer
@@ -57,6 +59,7 @@ class N8nProvider:
         self._callback_base = callback_base.rstrip("/")
         self._timeout = aiohttp.ClientTimeout(total=wait_seconds, sock_connect=min(wait_seconds, 10))
         self._now = now
+        self._model = model
 
     async def submit(self, attempt: Attempt, report: ReportStep) -> Submitted | Finished:
         """Start the workflow. Raises NotSent, Refused or Lost."""
@@ -81,7 +84,7 @@ class N8nProvider:
             "images": [self._signer.sign(key, now=now) for key in attempt.photo_keys],
             "parameters": dict(attempt.parameters), "scene_id": attempt.scene, "prompt": attempt.prompt, "seed": attempt.seed,
             "custom_description": attempt.custom_description, "batch_count": len(attempt.items),
-            "destination": dict(attempt.destination) if attempt.destination else None,
+            "destination": dict(attempt.destination) if attempt.destination else None, "model": dict(self._model()),
             "callback_url": self._callback_base + COMPLETE_PATH, "failed_callback_url": self._callback_base + FAILED_PATH,
             "attempt_id": str(attempt.attempt_id), "attempt_token": attempt.token,
         }  # fmt: skip
