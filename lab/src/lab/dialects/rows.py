@@ -18,7 +18,7 @@ Who = Literal["nobody", "alice", "bob", "admin"]
 class Ask:
     """One request. `path` is what goes on the line, parameters filled in.
 
-    On a socket `json` are the frames that are sent; then `meanwhile` happens, and it is listened to until every type in `hears` was heard.
+    On a socket `json` are the frames that are sent; then `meanwhile` happens, and it is listened to until every kind in `hears` was heard.
     """
 
     path: str

@@ -5,7 +5,7 @@ import base64
 import io
 import json
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import aiohttp
@@ -94,7 +94,7 @@ class World:
             return answer.status, body, {name.lower(): value for name, value in answer.headers.items()}
 
     async def _talk(self, ask: Ask) -> tuple[int, dict[str, Any], dict[str, str]]:
-        """A socket: 101 while it is open, else the code it was closed with; the first frame of each type; no headers."""
+        """A socket: 101 while it is open, else the code it was closed with; the first frame of each kind; no headers."""
         heard: dict[str, Any] = {}
         async with self.http.ws_connect(self.rig.url.replace("http", "ws", 1) + ask.path, headers=dict(ask.headers)) as ws:
             for frame in ask.json:
@@ -107,7 +107,7 @@ class World:
                     if message.type != aiohttp.WSMsgType.TEXT:
                         return ws.close_code or 0, heard, {}
                     frame = message.json()
-                    heard.setdefault(frame["type"], frame)
+                    heard.setdefault(_name_of(frame), frame)
         return 101, heard, {}
 
     async def once(self, name: str, make: Callable[[], Awaitable[Any]]) -> Any:
@@ -313,6 +313,11 @@ def photo_bytes() -> bytes:
 def photo_data_url() -> str:
     """The small photo as a data URL."""
     return "data:image/jpeg;base64," + base64.b64encode(photo_bytes()).decode()
+
+
+def _name_of(frame: Mapping[str, Any]) -> str:
+    """Its type; the end of a song has another shape than that of pictures."""
+    return f"{frame['type']} (song)" if "audioUrl" in frame.get("result", ()) else str(frame["type"])
 
 
 def _form(fields: Any) -> aiohttp.FormData:

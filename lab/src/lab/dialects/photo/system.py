@@ -6,7 +6,7 @@ from typing import Any
 from lab.dialects.callers import FAILING
 from lab.dialects.photo.words import OK, PICTURE, row
 from lab.dialects.rows import Ask, MakeAsk, Refusal, Row, at
-from lab.dialects.shapes import ID, WORD, OneOf, Some
+from lab.dialects.shapes import ID, URL, WORD, Maybe, OneOf, Some
 from lab.dialects.world import UNKNOWN, World, photo_data_url
 
 HEALTH = {"status": OneOf(("healthy", "degraded")), "timestamp": WORD, "uptime": float}
@@ -17,6 +17,10 @@ FRAMES = {
     "pong": {"type": "pong", "timestamp": int},
     "task_progress": {"type": "task_progress", "task_id": ID, "progress": int, "message": str, "timestamp": int, "volatile": True},
     "task_complete": {"type": "task_complete", "task_id": ID, "result": {"images": Some(PICTURE), "ai_description": str}, **STORED},
+    "task_complete (song)": {
+        "type": "task_complete", "task_id": ID,
+        "result": {"audioUrl": URL, "audioUrls": Some(URL), "imageUrl": Maybe(URL), "title": str, "lyrics": str, "duration": Maybe(float)}, **STORED,
+    },
     "task_failed": {"type": "task_failed", "task_id": ID, "error": WORD, "reason": WORD, **STORED},
     "task_cancelled": {"type": "task_cancelled", "task_id": ID, "delivered": int, **STORED},
     "notification": {"type": "notification", "title": WORD, "content": WORD, "data": dict, **STORED},
