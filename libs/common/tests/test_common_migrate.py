@@ -139,6 +139,20 @@ async def test_a_file_that_fails_is_undone_as_a_whole_and_named(database: Any, f
     assert await apply(database, every_migration(folder)) == ["0002_create_half.sql", "0003_create_other.sql"]
 
 
+async def test_an_index_is_built_beside_writers_and_a_file_of_steps_that_was_cut_short_is_begun_again(database: Any, folder: Path, write: Write) -> None:
+    steps = "-- Each statement alone: writers go on.\nDROP INDEX CONCURRENTLY IF EXISTS by_name;\nCREATE INDEX CONCURRENTLY by_name ON thing (name);\n"
+    write("0001_create_thing.sql", "CREATE TABLE thing (id int, name text);")
+    write("0002_index_thing.sql", steps + "SELECT 1 / 0;\n")
+    for _ in range(2):
+        with pytest.raises(MigrationError, match=r"0002_index_thing\.sql could not be applied and is begun again next time.*division by zero"):
+            await apply(database, every_migration(folder))
+        assert await query(database.owner_url, "SELECT indisvalid FROM pg_index WHERE indexrelid = 'by_name'::regclass") is True
+    write("0002_index_thing.sql", steps + "SELECT current_setting('lock_timeout');\n")
+    write("0003_create_other.sql", "CREATE TABLE other AS SELECT current_setting('lock_timeout') AS lock_timeout;")
+    assert await apply(database, every_migration(folder)) == ["0002_index_thing.sql", "0003_create_other.sql"]
+    assert await query(database.owner_url, "SELECT lock_timeout FROM other") == "5s"
+
+
 async def test_one_that_waits_too_long_for_another_says_so(database: Any, folder: Path, write: Write) -> None:
     write("0001_create_thing.sql", "CREATE TABLE thing (id int); SELECT pg_sleep(1.5);")
     first = asyncio.create_task(apply(database, every_migration(folder)))

@@ -11,6 +11,8 @@ import asyncpg
 
 _NAME = re.compile(r"^(\d{4})_[a-z0-9_]+\.sql$")
 _LOCK = 0x6461726B726F6F6D  # any constant will do, as long as all replicas agree
+_ALONE = "-- Each statement alone:"
+_ALONE_LOCK_WAIT_SECONDS = 60
 _BUS = Path(__file__).parent / "bus" / "migrations"
 
 
@@ -20,11 +22,24 @@ class MigrationError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """One file; `room` keeps the library's numbers apart from the service's."""
+    """One file; `room` keeps the library's numbers apart from the service's.
+
+    It is applied in one transaction. A file that begins with `-- Each statement alone:` is not, as `CREATE INDEX CONCURRENTLY` demands: it may be
+    cut short between two statements and is then begun again, so each of them must be safe twice. A statement ends with a line that ends in `;`.
+    """
 
     room: str
     name: str
     sql: str
+
+    @property
+    def is_in_steps(self) -> bool:
+        return self.sql.startswith(_ALONE)
+
+    @property
+    def statements(self) -> list[str]:
+        """What is sent at once: the whole file, or one statement after the other."""
+        return [one for one in re.split(r"(?<=;)\s*\n", self.sql) if one.strip()] if self.is_in_steps else [self.sql]
 
     @property
     def checksum(self) -> str:
@@ -66,15 +81,23 @@ async def migrate(owner_url: str, migrations: Sequence[Migration], *, service_ro
             try:
                 await _apply(conn, migration)
             except asyncpg.PostgresError as error:
-                raise MigrationError(f"{migration.name} could not be applied and was rolled back: {error}") from error
+                left = "is begun again next time" if migration.is_in_steps else "was rolled back"
+                raise MigrationError(f"{migration.name} could not be applied and {left}: {error}") from error
         return [migration.name for migration in missing]
     finally:
         await conn.close()
 
 
 async def _apply(conn: asyncpg.Connection, migration: Migration) -> None:
+    if migration.is_in_steps:
+        # Nobody waits behind a statement that waits for the transactions of others, so it may be patient.
+        await conn.execute(f"SET lock_timeout = '{_ALONE_LOCK_WAIT_SECONDS}s'")
+        for statement in migration.statements:
+            await conn.execute(statement)
+        await conn.execute("RESET lock_timeout")
     async with conn.transaction():
-        await conn.execute(migration.sql)
+        if not migration.is_in_steps:
+            await conn.execute(migration.sql)
         await conn.execute("INSERT INTO migration (room, name, checksum) VALUES ($1, $2, $3)", migration.room, migration.name, migration.checksum)
 
 

@@ -1,6 +1,6 @@
 """Orders, their refunds and the days' sums."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -17,6 +17,16 @@ _FIELDS = (
 _ORDER = ", ".join(_FIELDS)
 _NEW = _FIELDS[:15]
 _new = attrgetter(*_NEW)
+_PENDING = "(SELECT count(*) FROM payment_order WHERE state = 'pending')"
+_KEPT_NUMBERS: Mapping[OrderState | None, str] = {
+    None: "coalesce(sum(created), 0)",
+    "pending": _PENDING,
+    "paid": "coalesce(sum(paid - refunded), 0)",
+    "refunded": "coalesce(sum(refunded), 0)",
+    "cancelled": "coalesce(sum(cancelled), 0)",
+    "expired": f"coalesce(sum(created - paid - cancelled), 0) - {_PENDING}",
+}
+"""How many orders of everybody there are in a state: kept sums, for no list may count a table that grows for ever. Those that wait are few."""
 _REFUND = "refund_id, order_no, attempt, reason, asked_by, state, owed, cut_seconds, created_at, look_at, ended_at"
 
 
@@ -84,11 +94,21 @@ async def list_orders(conn: asyncpg.Connection, wanted: OrderFilter, *, offset: 
     filters = [(name, value) for name, value in zip(("user_id", "state"), wanted, strict=True) if value is not None]
     where = " AND ".join(f"{name} = ${number}" for number, (name, _) in enumerate(filters, 1)) or "true"
     given = [value for _, value in filters]
-    # How many there are in all is a kept sum; one owner's are few.
-    counted = f"SELECT count(*) FROM payment_order WHERE {where}" if filters else "SELECT coalesce(sum(created), 0)::bigint FROM order_day"
-    total = await conn.fetchval(counted, *given)
-    page = f"OFFSET ${len(given) + 1} LIMIT ${len(given) + 2}"
-    rows = await conn.fetch(f"SELECT {_ORDER} FROM payment_order WHERE {where} ORDER BY created_at DESC, order_id DESC {page}", *given, offset, limit)
+    if wanted.user_id is None:
+        total = await conn.fetchval(f"SELECT ({_KEPT_NUMBERS[wanted.state]})::bigint FROM order_day")
+    else:
+        total = await conn.fetchval(f"SELECT count(*) FROM payment_order WHERE {where}", *given)
+    if offset >= total:
+        return [], total
+    # The ids of the page come out of the index alone, however deep it lies; only its own rows are read.
+    place = f"ORDER BY created_at DESC, order_id DESC OFFSET ${len(given) + 1} LIMIT ${len(given) + 2}"
+    rows = await conn.fetch(
+        f"""
+        SELECT {_ORDER} FROM payment_order WHERE order_id = ANY(ARRAY(SELECT order_id FROM payment_order WHERE {where} {place}))
+        ORDER BY created_at DESC, order_id DESC
+        """,
+        *given, offset, limit,
+    )  # fmt: skip
     return [_order(row) for row in rows], total
 
 
@@ -130,24 +150,28 @@ async def save_orders(conn: asyncpg.Connection, now: datetime, orders: Iterable[
         raise RuntimeError("an order was changed past the lock of its account")
     # The days' rows are locked last and in one order, so that nobody waits for them in a ring.
     for order in sorted(changed, key=lambda order: order.currency):
-        if order.state == "paid" and order.was != "paid":
-            await _count(conn, now, order.currency, paid=1, paid_minor=order.price_minor)
-        elif order.state == "refunded" and order.was != "refunded":
+        if order.state == order.was:
+            continue
+        reopened = -1 if order.was == "cancelled" else 0
+        if order.state == "paid":
+            await _count(conn, now, order.currency, paid=1, paid_minor=order.price_minor, cancelled=reopened)
+        elif order.state == "refunded":
             await _count(conn, now, order.currency, refunded=1, refunded_minor=order.price_minor)
+        elif order.state == "cancelled":
+            await _count(conn, now, order.currency, cancelled=1)
 
 
-async def _count(
-    conn: asyncpg.Connection, at: datetime, currency: str, *, created: int = 0, paid: int = 0, paid_minor: int = 0, refunded: int = 0, refunded_minor: int = 0
-) -> None:
+async def _count(conn: asyncpg.Connection, at: datetime, currency: str, **moves: int) -> None:
+    """Add to the day's sums, by their columns' names."""
+    columns = ", ".join(moves)
+    added = ", ".join(f"{name} = d.{name} + excluded.{name}" for name in moves)
+    holes = ", ".join(f"${number}" for number in range(3, len(moves) + 3))
     await conn.execute(
-        """
-        INSERT INTO order_day AS d (day, currency, created, paid, paid_minor, refunded, refunded_minor)
-        VALUES (($1::timestamptz AT TIME ZONE 'UTC')::date, $2, $3, $4, $5, $6, $7)
-        ON CONFLICT (day, currency) DO UPDATE SET created = d.created + excluded.created, paid = d.paid + excluded.paid,
-            paid_minor = d.paid_minor + excluded.paid_minor, refunded = d.refunded + excluded.refunded,
-            refunded_minor = d.refunded_minor + excluded.refunded_minor
+        f"""
+        INSERT INTO order_day AS d (day, currency, {columns}) VALUES (($1::timestamptz AT TIME ZONE 'UTC')::date, $2, {holes})
+        ON CONFLICT (day, currency) DO UPDATE SET {added}
         """,
-        at, currency, created, paid, paid_minor, refunded, refunded_minor,
+        at, currency, *moves.values(),
     )  # fmt: skip
 
 

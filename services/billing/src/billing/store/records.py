@@ -28,9 +28,16 @@ async def list_latest(conn: asyncpg.Connection, account_id: int, total: int, *, 
 
 
 async def list_matching(conn: asyncpg.Connection, account_id: int, wanted: RecordFilter, *, offset: int, limit: int) -> tuple[list[Record], int]:
-    """A page of the records that match, newest first, and how many match in all."""
-    where = """account_id = $1 AND ($2::text IS NULL OR kind = $2) AND ($3::timestamptz IS NULL OR at >= $3)
-        AND ($4::timestamptz IS NULL OR at < $4)"""
-    total = await conn.fetchval(f"SELECT count(*) FROM record WHERE {where}", account_id, *wanted)
-    rows = await conn.fetch(f"SELECT {_COLUMNS} FROM record WHERE {where} ORDER BY number DESC OFFSET $5 LIMIT $6", account_id, *wanted, offset, limit)
+    """A page of the records that match, newest first, and how many match in all. Both are found in the index alone; only the page's rows are read."""
+    given: list[object] = [account_id]
+    where = "account_id = $1"
+    for condition, value in (("kind =", wanted.kind), ("at >=", wanted.since), ("at <", wanted.before)):
+        if value is not None:
+            given.append(value)
+            where += f" AND {condition} ${len(given)}"
+    total = await conn.fetchval(f"SELECT count(*) FROM record WHERE {where}", *given)
+    if offset >= total:
+        return [], total
+    page = f"SELECT number FROM record WHERE {where} ORDER BY number DESC OFFSET ${len(given) + 1} LIMIT ${len(given) + 2}"
+    rows = await conn.fetch(f"SELECT {_COLUMNS} FROM record WHERE account_id = $1 AND number = ANY(ARRAY({page})) ORDER BY number DESC", *given, offset, limit)
     return [Record(*row) for row in rows], total

@@ -1,0 +1,97 @@
+"""What statements cost, as PostgreSQL says it: for tests that a list stays flat while its table grows."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import orjson
+
+
+@dataclass
+class Explained:
+    """Stands in for a connection, runs each read and adds up what it cost: pages of tables and indexes touched, and the database's
+    time, statement by statement.
+
+    `generic` asks for the plan that a connection settles on after a few runs, made without knowing the arguments.
+    """
+
+    conn: asyncpg.Connection
+    generic: bool = False
+    blocks: int = 0
+    ms: list[float] = field(default_factory=list)
+
+    async def fetch(self, sql: str, *args: object) -> list[Any]:
+        await self._explain(sql, args)
+        rows: list[Any] = await self.conn.fetch(sql, *args)
+        return rows
+
+    async def fetchrow(self, sql: str, *args: object) -> Any:
+        await self._explain(sql, args)
+        return await self.conn.fetchrow(sql, *args)
+
+    async def fetchval(self, sql: str, *args: object) -> Any:
+        await self._explain(sql, args)
+        return await self.conn.fetchval(sql, *args)
+
+    async def _explain(self, sql: str, args: tuple[object, ...]) -> None:
+        await self.conn.execute(f"SET plan_cache_mode = force_{'generic' if self.generic else 'custom'}_plan")
+        await self.conn.execute(f"PREPARE explained AS {sql}")
+        try:
+            given = f"({', '.join(map(_literal, args))})" if args else ""
+            said = await self.conn.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) EXECUTE explained{given}")
+        finally:
+            await self.conn.execute("DEALLOCATE explained; RESET plan_cache_mode")
+        [plan] = orjson.loads(said) if isinstance(said, str) else said
+        self.blocks += plan["Plan"]["Shared Hit Blocks"] + plan["Plan"]["Shared Read Blocks"]
+        self.ms.append(plan["Execution Time"])
+
+
+Look = Callable[[Any], Awaitable[int]]
+"""Reads a page over what stands in for a connection; answers how many rows came."""
+
+
+async def blocks_of(conn: asyncpg.Connection, look: Look, *, rows: int) -> int:
+    """How many blocks a page costs, with the dearer of its two plans. The page must have as many rows."""
+    costs = []
+    for generic in (False, True):
+        explained = Explained(conn, generic)
+        found = await look(explained)
+        assert found == rows, (found, rows)
+        costs.append(explained.blocks)
+    return max(costs)
+
+
+async def best_ms_of(conn: asyncpg.Connection, look: Look, *, enough_ms: float, runs_max: int = 15) -> float:
+    """The database's time for a page with the dearer of its two plans: each statement's best of some runs, for other work on the machine only adds.
+
+    It is tried again until it is good enough, or was tried often.
+    """
+    sums = []
+    for generic in (False, True):
+        best: list[float] = []
+        for _ in range(runs_max):
+            explained = Explained(conn, generic)
+            await look(explained)
+            best = [min(times) for times in zip(best or explained.ms, explained.ms, strict=True)]
+            if sum(best) <= enough_ms:
+                break
+        sums.append(sum(best))
+    return max(sums)
+
+
+def _literal(value: object) -> str:
+    """An argument as text that its parameter's type reads back."""
+    if value is None:
+        return "NULL"
+    if isinstance(value, (list, tuple)):
+        text = "{" + ",".join('"' + str(one).replace("\\", "\\\\").replace('"', '\\"') + '"' for one in value) + "}"
+    elif isinstance(value, datetime):
+        text = value.isoformat()
+    elif isinstance(value, (str, int, UUID)):
+        text = str(value)
+    else:
+        raise TypeError(f"no literal for {type(value).__name__}")
+    return "'" + text.replace("'", "''") + "'"
