@@ -131,3 +131,18 @@ async def test_a_type_that_the_extension_denies_is_refused(objects: ObjectStore,
     with pytest.raises(ValueError, match="text/html"):
         await objects.put_file(key_for(b"<script>"), tmp_path / "page", "text/html")
     assert content_type_of("a/b.unknown") == "application/octet-stream"
+
+
+async def test_a_folder_lists_the_keys_right_in_it_and_nothing_of_its_neighbours(objects: ObjectStore) -> None:
+    folder = f"results/{new_id()}/"
+    body = os.urandom(10)
+    names = [f"{folder}{place}-{hashlib.sha256(body).hexdigest()}.webp" for place in range(3)]
+    for key in (*names, f"{folder}below/{names[0].rpartition('/')[2]}", f"{folder[:-1]}-other/{names[0].rpartition('/')[2]}"):
+        await objects.put(key, body, "image/webp")
+    assert sorted(await objects.list_keys(folder)) == names
+    await objects.delete(names[0])
+    assert sorted(await objects.list_keys(folder)) == names[1:]
+    assert await objects.list_keys(f"results/{new_id()}/") == []
+    for wrong in ("../", "/", "a/../b/"):
+        with pytest.raises(ValueError, match="may not name"):
+            await objects.list_keys(wrong)

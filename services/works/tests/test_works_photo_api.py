@@ -199,6 +199,7 @@ async def test_the_lists_walk_their_indexes(works: Any, facts: Any) -> None:
             (Wanted(reaches=(Reach(user),), status="processing", limit=20, offset=0), "work_unseen"),
             (Wanted(reaches=(Reach(None, is_public=True),), limit=20, offset=0), "work_public"),
             (Wanted(reaches=(Reach(None, is_public=True),), tag="sea", limit=20, offset=0), "public_tag_by_age"),
+            (Wanted(reaches=(Reach(user),), tag="sea", limit=20, offset=0), "own_tag_by_age"),
         ):
             await store.list_works(Explaining(), wanted)
             assert index in plans[-1], plans[-1]

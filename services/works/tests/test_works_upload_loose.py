@@ -1,6 +1,7 @@
 """Bytes and rows: what a deletion leaves, what a crash leaves, how much a user may keep, and what operators set."""
 
 import asyncio
+import hashlib
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -10,9 +11,10 @@ import pytest
 from aiohttp import FormData
 
 from common.errors import Unavailable
+from common.events import Item, UserUpdated
 from common.ids import new_id
 from common.objects import thumbnail_key
-from works import commands, upkeep
+from works import commands, consumers, upkeep
 from works.api.base64_text import in_chunks
 from works.domain import StorageTerms
 from works.settings import WorksSettings
@@ -243,4 +245,160 @@ async def test_operators_set_how_large_a_file_may_be(works: Any, pictures: Any) 
 
 async def test_a_deletion_of_what_never_was_leaves_nothing_to_look_at(works: Any) -> None:
     await works.ask("DELETE", f"/api/upload/{'0' * 64}.png", user=new_id())
+    assert await loose(works) == set()
+
+
+async def made(works: Any, folder: str, content: bytes, *, extension: str = "webp", named: str = "0-") -> str:
+    """Bytes as a worker stores them; answers their key."""
+    key = f"results/{folder}/{named}{hashlib.sha256(content).hexdigest()}.{extension}"
+    await works.deps.objects.put(key, content, "audio/ogg" if extension == "ogg" else "image/webp")
+    return key
+
+
+def item_of(key: str, *, cover: str | None = None) -> Item:
+    digest = key.rpartition("-")[2].partition(".")[0].rpartition("/")[2]
+    return Item(index=0, key=key, sha256=digest, size_bytes=9, content_type="audio/ogg" if cover else "image/webp", width=8, height=6, cover_key=cover)
+
+
+async def finished(works: Any, facts: Any, user: UUID, *keys: str, task_id: UUID, work_id: UUID | None = None, cover: str | None = None) -> UUID:
+    """A task that delivered these."""
+    kind = "song" if cover else "travel"
+    items = tuple(item_of(key, cover=cover) for key in keys)
+    told = {"work_id": work_id, "kind": kind}
+    await works.tell(facts.created(task_id, user, **told), facts.completed(task_id, user, **told, items=items, delivered=len(items)))
+    return task_id
+
+
+async def delete(works: Any, work_id: object, *, user: UUID) -> None:
+    assert (await works.ask("DELETE", f"/api/works/{work_id}", user=user))[0] == 200
+
+
+async def test_everything_a_task_made_goes_with_its_work_and_nothing_of_another(works: Any, facts: Any, pictures: Any) -> None:
+    user, task_id, other_id = new_id(), new_id(), new_id()
+    picture = pictures.encoded(pictures.plain(), "WEBP")
+    key, others = await made(works, str(task_id), picture), await made(works, str(other_id), picture)
+    small = thumbnail_key(key)
+    assert small is not None
+    late = await made(works, str(task_id), b"of a worker that came too late")
+    await finished(works, facts, user, key, task_id=task_id)
+    await finished(works, facts, user, others, task_id=other_id)
+    await works.deps.thumbnails.look(small)
+    await delete(works, task_id, user=user)
+    await look(works, hours=1.9)
+    assert [await is_there(works, one) for one in (key, small, late)] == [True, True, True], "somebody may hold a link, and a task may still read it"
+    await look(works, hours=0.2)
+    assert [await is_there(works, one) for one in (key, small, late)] == [False, False, False]
+    assert await is_there(works, others)
+    assert await loose(works) == set()
+
+
+async def test_songs_go_with_their_photo_and_the_photo_with_the_last_that_shows_it(works: Any, facts: Any, pictures: Any) -> None:
+    user, task_id = new_id(), new_id()
+    file = await uploaded(works, pictures.png(), user=user)
+    first, second = [(await works.ask("POST", "/works", user=user, json={"title": "x", "image": file["file_url"]}))[2]["objectId"] for _ in range(2)]
+    song, cover = await made(works, str(task_id), b"a song", extension="ogg"), await made(works, str(task_id), b"a cover", named="cover-")
+    await finished(works, facts, user, song, task_id=task_id, work_id=UUID(first), cover=cover)
+    await take_back(works, file, user=user)
+    await delete(works, first, user=user)
+    await look(works, hours=3)
+    assert [await is_there(works, one) for one in (song, cover)] == [False, False]
+    assert await is_there(works, file["file_path"]), "the other work shows it"
+    await delete(works, second, user=user)
+    await look(works, hours=3)
+    assert not await is_there(works, file["file_path"])
+    assert await loose(works) == set()
+
+
+async def test_a_song_that_comes_after_its_photo_was_deleted_goes_too(works: Any, facts: Any) -> None:
+    user, task_id = new_id(), new_id()
+    photo = (await works.ask("POST", "/works", user=user, json={"title": "x"}))[2]["objectId"]
+    await delete(works, photo, user=user)
+    song, cover = await made(works, str(task_id), b"a song", extension="ogg"), await made(works, str(task_id), b"a cover", named="cover-")
+    told = {"work_id": UUID(photo), "kind": "song"}
+    async with works.db.transaction() as tx:
+        events = [facts.created(task_id, user, **told), facts.completed(task_id, user, **told, items=(item_of(song, cover=cover),))]
+        await consumers.on_task_told(works.deps, tx, events)
+    await look(works, hours=3)
+    assert [await is_there(works, one) for one in (song, cover)] == [False, False]
+
+
+async def test_what_several_tasks_share_is_nobodys_to_remove(works: Any, facts: Any) -> None:
+    user = new_id()
+    shared = await made(works, "instant", b"the same for everybody", named="")
+    mine, theirs = [await finished(works, facts, one, shared, task_id=new_id()) for one in (user, new_id())]
+    await delete(works, mine, user=user)
+    await works.db.fetchval("INSERT INTO loose_object (key, look_at) VALUES ($1, $2) RETURNING key", shared, works.clock.now())
+    await look(works, hours=3)
+    assert await is_there(works, shared)
+    assert (await works.ask("GET", f"/api/works/{theirs}", role="admin", user=user))[0] == 200
+    assert await loose(works) == set()
+
+
+async def test_a_deletion_that_dies_at_any_point_loses_nothing_and_is_finished_later(works: Any, facts: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    user, task_id = new_id(), new_id()
+    key = await made(works, str(task_id), b"a result")
+    await finished(works, facts, user, key, task_id=task_id)
+
+    class Died(BaseException):
+        """What a process does not catch."""
+
+    with pytest.raises(Died):
+        async with works.db.transaction() as tx:
+            await commands.delete_works(tx, user, [task_id], works.deps.storage)
+            raise Died
+    await look(works, hours=3)
+    assert (await is_there(works, key), (await works.ask("GET", f"/api/works/{task_id}", user=user))[0]) == (True, 200)
+
+    await delete(works, task_id, user=user)
+    for name in ("list_keys", "delete"):
+        there = getattr(works.deps.objects, name)
+
+        async def die(key: str, there: Any = there) -> None:
+            await there(key)
+            raise Died
+
+        with monkeypatch.context() as patched:
+            patched.setattr(works.deps.objects, name, die)
+            with pytest.raises(Died):
+                await look(works, hours=3)
+        assert await loose(works), name
+    await look(works, hours=0)
+    assert not await is_there(works, key)
+    assert await loose(works) == set()
+
+
+async def test_a_store_that_shows_no_folder_keeps_nothing_else_from_going(works: Any, facts: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    user, task_id = new_id(), new_id()
+    key = await made(works, str(task_id), b"a result")
+    await finished(works, facts, user, key, task_id=task_id)
+    await delete(works, task_id, user=user)
+
+    async def refuse(_folder: str) -> list[str]:
+        raise Unavailable("the object store refused")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(works.deps.objects, "list_keys", refuse)
+        await look(works, hours=3)
+    assert not await is_there(works, key)
+    assert await loose(works) == {f"results/{task_id}/"}
+    await look(works, hours=25)
+    assert await loose(works) == set()
+
+
+async def test_the_picture_that_somebody_replaced_goes(works: Any, facts: Any, pictures: Any) -> None:
+    user = new_id()
+    old, new = [(await uploaded(works, pictures.png(size=(64, side)), user=user))["file_path"] for side in (48, 50)]
+
+    async def called(sequence: int, avatar_key: str) -> None:
+        fact = UserUpdated(sequence=sequence, user_id=user, name="Ann", role="user", status="active", avatar_key=avatar_key)
+        async with works.db.transaction() as tx:
+            await consumers.on_user_told(works.deps, tx, [facts.event(fact)])
+
+    await called(2, old)
+    for path in (old, new):
+        await take_back(works, {"file_name": path.rpartition("/")[2]}, user=user)
+    await called(3, new)
+    await called(3, new)
+    await look(works, hours=3)
+    assert (await is_there(works, old), await is_there(works, new)) == (False, True)
     assert await loose(works) == set()

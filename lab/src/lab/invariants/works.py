@@ -55,6 +55,7 @@ async def check_shelves(works: asyncpg.Connection) -> list[str]:
     found = say("shelves that count wrong", [row[0] for row in await works.fetch(_WRONG_SHELVES)])
     found += say("kinds that are tallied wrong", [row[0] for row in await works.fetch(_WRONG_TALLIES)])
     found += say("works with wrong likes", [row[0] for row in await works.fetch(_WRONG_LIKES)])
+    found += say("works with wrong tags", [row[0] for row in await works.fetch(_WRONG_OWN_TAGS)])
     return found + say("works with wrong public tags", [row[0] for row in await works.fetch(_WRONG_TAGS)])
 
 
@@ -96,7 +97,14 @@ _WRONG_LIKES = """
 _WRONG_TAGS = """
     WITH wanted AS (
         SELECT DISTINCT work_id, tag FROM work CROSS JOIN LATERAL jsonb_array_elements_text(body::jsonb -> 'tags') AS tag
-        WHERE is_public AND status IN ('created', 'completed') AND body::jsonb ? 'tags'
+        WHERE is_public AND status IN ('created', 'completed') AND body::jsonb ? 'tags' AND length(tag) <= 50
     )
     SELECT work_id FROM wanted FULL JOIN public_tag USING (work_id, tag) WHERE (wanted IS NULL) <> (public_tag IS NULL)
+"""
+_WRONG_OWN_TAGS = """
+    WITH wanted AS (
+        SELECT DISTINCT work_id, tag, user_id, is_public, created_at FROM work CROSS JOIN LATERAL jsonb_array_elements_text(body::jsonb -> 'tags') AS tag
+        WHERE status IN ('created', 'completed') AND body::jsonb ? 'tags' AND length(tag) <= 50
+    )
+    SELECT work_id FROM wanted FULL JOIN own_tag USING (work_id, tag, user_id, is_public, created_at) WHERE (wanted IS NULL) <> (own_tag IS NULL)
 """

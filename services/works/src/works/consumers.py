@@ -40,7 +40,7 @@ async def on_task_told(deps: Deps, tx: Tx, events: Sequence[Event[TaskFact]]) ->
 @subscriptions.hear(UserRegistered, UserUpdated)
 async def on_user_told(deps: Deps, tx: Tx, events: Sequence[Event[UserRegistered | UserUpdated]]) -> None:
     """Remember names. Safe twice: only what is newer changes a row."""
-    await commands.keep_names(tx, events)
+    await commands.loosen_objects(tx, await commands.keep_names(tx, events), deps.storage)
     tx.after_commit(deps.public_works.drop_all)
 
 

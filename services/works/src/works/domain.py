@@ -24,6 +24,9 @@ STATUSES: tuple[Status, ...] = (*SEEN, *UNSEEN)
 EVERYBODYS_ROWS_MAX = 10_000
 """How deep a numbered page of everybody's works may lie; deeper ones would walk an index that grows for ever."""
 
+TAG_LENGTH_MAX = 50
+"""In characters; the longest tag that works can be asked for by."""
+
 TaskFact = TaskCreated | TaskEnded
 
 
@@ -273,6 +276,17 @@ def keys_of(body: Body) -> list[str]:
     return [key for key in found if key is not None]
 
 
+def loose_with(body: Body, task_id: UUID | None) -> list[str]:
+    """What nothing may name once this row is gone: what it names, and the folder of the task it is of, for what no row ever named."""
+    named = [key for key in keys_of(body) if is_ones_own(key)]
+    return [*named, results_folder(task_id)] if task_id is not None else named
+
+
+def is_ones_own(key: str) -> bool:
+    """Whether a key says whose it is. What several tasks share (an engine that makes the same for everybody) is never anybody's to remove."""
+    return owner_of(key) is not None or task_of(key) is not None
+
+
 def stored(item: Item) -> StoredItem:
     """An item without what its key says already."""
     kept: StoredItem = {"index": item.index, "key": item.key, "type": item.content_type, "bytes": item.size_bytes}
@@ -373,6 +387,11 @@ def task_of(key: str) -> UUID | None:
         return UUID(rest.partition("/")[0]) if folder == "results" else None
     except ValueError:
         return None
+
+
+def results_folder(task_id: UUID) -> str:
+    """The prefix of every key of what a task made."""
+    return f"results/{task_id}/"
 
 
 def incoming_folder(user_id: UUID) -> str:

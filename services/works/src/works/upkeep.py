@@ -1,7 +1,10 @@
 """Loops that repair: bytes in the object store that nothing names, plays that count again."""
 
+from datetime import timedelta
+
 import structlog
 
+from common.errors import Unavailable
 from common.objects import thumbnail_key
 from works import commands, store
 from works.deps import Deps
@@ -17,20 +20,43 @@ async def remove_loose_objects(deps: Deps) -> None:
     """Look at what is due, remove what nothing names; batches until nothing is due.
 
     The bytes go while the transaction holds the key's row: whoever wants to store the same picture again meanwhile waits, and then really stores it.
+    Whatever dies in between leaves the row, and the key is looked at again.
     """
     while True:
         async with deps.db.read() as conn:
             due = await store.list_due_objects(conn, deps.db.clock.now(), _BATCH)
+        folders = [key for key in due if key.endswith("/")]
         for key in due:
-            async with deps.db.transaction() as tx:
-                if await commands.claim_unnamed(tx, key):
-                    await deps.objects.delete(key)
-                    small = thumbnail_key(key)
-                    if small is not None:
-                        await deps.objects.delete(small)
-                    log.info("object.removed", key=key)
-        if len(due) < _BATCH:
+            await (_open_folder(deps, key) if key in folders else _remove(deps, key))
+        if len(due) < _BATCH and not folders:
             return
+
+
+async def _remove(deps: Deps, key: str) -> None:
+    async with deps.db.transaction() as tx:
+        if await commands.claim_unnamed(tx, key):
+            await deps.objects.delete(key)
+            small = thumbnail_key(key)
+            if small is not None:
+                await deps.objects.delete(small)
+            log.info("object.removed", key=key)
+
+
+async def _open_folder(deps: Deps, folder: str) -> None:
+    """What a deleted work's task left besides what the work named: from a worker that was too late, or small pictures made at the last moment.
+
+    A store that does not let us look, which needs a right of its own, does not keep the rest from going.
+    """
+    async with deps.db.transaction() as tx:
+        if not await commands.claim_unnamed(tx, folder):
+            return
+        try:
+            found = await deps.objects.list_keys(folder)
+        except Unavailable as error:
+            log.warning("folder.not_listed", folder=folder, error=str(error))
+            await commands.look_again(tx, [folder], deps.storage.unsaved_wait)
+        else:
+            await commands.look_again(tx, found, timedelta(0))
 
 
 async def forget_plays(deps: Deps) -> None:

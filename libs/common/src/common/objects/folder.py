@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self, TypeVar
 
 from common.errors import FileNotFound
-from common.objects.keys import check_key, check_put, content_type_of
+from common.objects.keys import check_key, check_put, content_type_of, is_key
 from common.objects.store import CHUNK_BYTES, ObjectInfo, Shown, WriteLink
 from common.settings import SettingsError
 
@@ -98,6 +98,17 @@ class FolderObjects:
     async def delete(self, key: str) -> None:
         path = self._path_of(key)
         await self._in_thread(lambda: path.unlink(missing_ok=True))
+
+    async def list_keys(self, folder: str) -> list[str]:
+        path = self._path_of(folder.removesuffix("/"))
+
+        def look() -> list[str]:
+            try:
+                return [key for entry in os.scandir(path) if entry.is_file() and is_key(key := folder + entry.name)]
+            except (FileNotFoundError, NotADirectoryError):
+                return []
+
+        return await self._in_thread(look)
 
     async def link_to_read(self, key: str, shown: Shown, *, seconds: int) -> str | None:
         """Nobody reaches the folder but us."""

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, urlsplit
 import structlog
 
 from common.errors import FileNotFound, Internal, Unavailable
-from common.objects.keys import check_key, check_put, content_type_of, sha256_of
+from common.objects.keys import check_key, check_put, content_type_of, is_key, sha256_of
 from common.objects.store import CHUNK_BYTES, ObjectInfo, Shown, WriteLink
 from common.settings import SettingsError
 
@@ -164,6 +164,15 @@ class S3Objects:
     async def delete(self, key: str) -> None:
         check_key(key)
         await self._in_thread(lambda: self._ask(lambda client: client.delete_object(**self._named(key))))
+
+    async def list_keys(self, folder: str) -> list[str]:
+        check_key(folder.removesuffix("/"))
+
+        def look(client: Any) -> list[str]:
+            pages = client.get_paginator("list_objects_v2").paginate(Bucket=self._place.bucket, Prefix=folder, Delimiter="/")
+            return [found["Key"] for page in pages for found in page.get("Contents", ()) if is_key(found["Key"])]
+
+        return await self._in_thread(lambda: self._ask(look))
 
     async def link_to_read(self, key: str, shown: Shown, *, seconds: int) -> str | None:
         check_key(key)

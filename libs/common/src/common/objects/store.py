@@ -61,6 +61,10 @@ class ObjectStore(Protocol):
         """Remove; removing what is not there is done already."""
         ...
 
+    async def list_keys(self, folder: str) -> list[str]:
+        """The keys right in a folder, which is named with its slash; none where there is no such folder."""
+        ...
+
     async def link_to_read(self, key: str, shown: Shown, *, seconds: int) -> str | None:
         """A link by which a client gets the bytes from the store itself, good for so long; None where clients cannot reach the store."""
         ...

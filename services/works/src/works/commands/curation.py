@@ -11,7 +11,7 @@ from common.errors import ServiceError, WorkDeleteFailed, WorkNotFound, WorkUpda
 from common.events import WorkDeleted, WorkLiked, WorkPlayed, WorkUpdated
 from works import store
 from works.commands.files import loosen_objects
-from works.domain import EVERYBODY, SEEN, Counted, Marks, Moved, Reaction, StorageTerms, Work, keys_of
+from works.domain import EVERYBODY, SEEN, Counted, Marks, Moved, Reaction, StorageTerms, Work, keys_of, loose_with
 
 
 async def mark_works(tx: Tx, owner_id: UUID | None, asks: Sequence[Marks], *, admin_id: UUID | None = None) -> list[Work | ServiceError]:
@@ -34,8 +34,8 @@ async def mark_works(tx: Tx, owner_id: UUID | None, asks: Sequence[Marks], *, ad
     changed = [(before[work_id], work) for work_id, work in works.items() if work is not before[work_id]]
     for _, work in changed:
         await store.save_marks(tx.conn, work)
-    if told := [work.work_id for old, work in changed if old.is_public or work.is_public]:
-        await store.save_public_tags(tx.conn, told)
+    if retagged := [work.work_id for old, work in changed if _found_by(old) != _found_by(work)]:
+        await store.save_tags(tx.conn, retagged)
     published = [(work, 1 if work.is_public else -1) for old, work in changed if work.is_public != old.is_public and work.status in SEEN]
     await _count(tx, [(whose, work, "public", by) for work, by in published for whose in (work.user_id, EVERYBODY)])
     if admin_id is not None and changed:
@@ -69,6 +69,10 @@ def _marks_of(work: Work) -> dict[str, object]:
     return {"is_favorite": work.is_favorite, "is_public": work.is_public, "tags": work.body.get("tags", [])}
 
 
+def _found_by(work: Work) -> tuple[bool, object]:
+    return work.is_public, work.body.get("tags")
+
+
 async def delete_works(tx: Tx, owner_id: UUID | None, work_ids: Sequence[UUID], terms: StorageTerms, *, admin_id: UUID | None = None, reason: str = "") -> None:
     """Delete all of them or none (`owner_id` None: anybody's, on an operator's word).
 
@@ -86,7 +90,8 @@ async def delete_works(tx: Tx, owner_id: UUID | None, work_ids: Sequence[UUID], 
         tx,
         [*((work.user_id, work, work.status, -1) for work in gone), *((whose, work, "public", -1) for work in public for whose in (work.user_id, EVERYBODY))],
     )
-    await loosen_objects(tx, [key for body in (*(work.body for work in gone), *songs) for key in keys_of(body)], terms)
+    made = [*((work.body, work.work_id if work.kind != "photo" else None) for work in gone), *((body, task_id) for task_id, body in songs.items())]
+    await loosen_objects(tx, [key for body, task_id in made for key in loose_with(body, task_id)], terms)
     if admin_id is not None:
         await store.insert_admin_actions(tx.conn, admin_id, "delete", [(work, _seen_of(work), None) for work in gone], reason, tx.now)
     tx.emit(*(WorkDeleted(sequence=work.version + 1, work_id=work.work_id, user_id=work.user_id, kind=work.kind) for work in gone))

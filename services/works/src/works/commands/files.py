@@ -1,12 +1,13 @@
 """Uploads kept and taken back, and bytes that nothing names."""
 
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
 from uuid import UUID
 
 from common.db import Tx
 from common.errors import IdempotencyKeyReused, QuotaExceeded, RateLimited, ServiceError
 from works import store
-from works.domain import SavedFile, StorageTerms, StoredFile, incoming_folder
+from works.domain import SavedFile, StorageTerms, StoredFile, incoming_folder, is_ones_own
 
 
 async def expect_files(tx: Tx, asks: Sequence[StoredFile], terms: StorageTerms) -> list[ServiceError | None]:
@@ -97,4 +98,10 @@ async def loosen_objects(tx: Tx, keys: Sequence[str], terms: StorageTerms) -> No
 
 async def claim_unnamed(tx: Tx, key: str) -> bool:
     """Whether a due object is named by nothing. Until the transaction ends nobody else stores under that key: remove the bytes before that."""
-    return await store.claim_loose_object(tx.conn, key, tx.now) and not await store.is_named(tx.conn, key)
+    return await store.claim_loose_object(tx.conn, key, tx.now) and is_ones_own(key) and not await store.is_named(tx.conn, key)
+
+
+async def look_again(tx: Tx, keys: Sequence[str], wait: timedelta) -> None:
+    """These are to be looked at, each for itself, after a while."""
+    if keys:
+        await store.insert_loose_objects(tx.conn, sorted(keys), tx.now + wait)

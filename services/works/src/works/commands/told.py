@@ -6,9 +6,9 @@ from uuid import UUID
 
 from common.db import Tx
 from common.errors import IdempotencyKeyReused, ServiceError
-from common.events import Event, UserRegistered, UserUpdated, WorkCreated
+from common.events import Event, TaskCompleted, UserRegistered, UserUpdated, WorkCreated
 from works import store
-from works.domain import Kept, Moved, NewWork, TaskFact, Told, fold, keys_of
+from works.domain import Kept, Moved, NewWork, TaskFact, Told, fold, loose_with
 
 
 async def keep_told(tx: Tx, events: Sequence[Event[TaskFact]]) -> list[str]:
@@ -26,18 +26,18 @@ async def keep_told(tx: Tx, events: Sequence[Event[TaskFact]]) -> list[str]:
     delivered = {(one.fact.work_id, one.fact.user_id) for one in songs if one.status == "completed"}
     completed = await store.complete_photos(tx.conn, delivered, tx.now) if delivered else []
     changed_songs = await store.keep_songs(tx.conn, songs, tx.now) if songs else set()
-    orphans = await store.empty_orphans(tx.conn, sorted(changed_songs)) if delivered and changed_songs else []
+    orphans = await store.empty_orphans(tx.conn, sorted(changed_songs)) if delivered and changed_songs else {}
     changed = await store.keep_works(tx.conn, works, tx.now) if works else {}
     if completed:
         await _move_completed_photos(tx, completed)
-    if public := [work_id for work_id, is_public in changed.items() if is_public]:
-        await store.save_public_tags(tx.conn, public)
+    if tagged := [one.fact.task_id for one in works if isinstance(one.fact, TaskCompleted) and one.fact.tags and one.fact.task_id in changed]:
+        await store.insert_tags(tx.conn, tagged)
     known = changed_songs.union(changed)
     late = {one.fact.task_id: one.created_at for one in told if one.knows_creation and one.fact.task_id not in known}
     if late:
         await store.move_creations_back(tx.conn, late)
     tx.emit(*_announced(works, changed))
-    return [key for body in orphans for key in keys_of(body)]
+    return [key for task_id, body in orphans.items() for key in loose_with(body, task_id)]
 
 
 async def _move_completed_photos(tx: Tx, owners: Sequence[UUID]) -> None:
@@ -63,8 +63,8 @@ async def create_works(tx: Tx, asks: Sequence[NewWork]) -> list[Kept | ServiceEr
     hashes: dict[UUID, bytes | None] = {work_id: ask.body_hash for work_id, ask in first.items()}
     if known := [work_id for work_id in first if work_id not in fresh]:
         hashes.update(await store.load_body_hashes(tx.conn, known))
-    if public := [work_id for work_id in fresh if first[work_id].is_public and first[work_id].body.get("tags")]:
-        await store.save_public_tags(tx.conn, public)
+    if tagged := [work_id for work_id in fresh if first[work_id].body.get("tags")]:
+        await store.insert_tags(tx.conn, tagged)
     for work_id in fresh:
         work = first[work_id]
         tx.emit(WorkCreated(sequence=1, work_id=work_id, user_id=work.user_id, kind="photo", public=work.is_public, title=work.body.get("title", "")))
@@ -76,11 +76,14 @@ async def create_works(tx: Tx, asks: Sequence[NewWork]) -> list[Kept | ServiceEr
     ]
 
 
-async def keep_names(tx: Tx, events: Sequence[Event[UserRegistered | UserUpdated]]) -> None:
-    """Remember what people are called. Safe twice and in any order: a row takes only what is newer than it knows."""
+async def keep_names(tx: Tx, events: Sequence[Event[UserRegistered | UserUpdated]]) -> list[str]:
+    """Remember what people are called. Safe twice and in any order: a row takes only what is newer than it knows.
+
+    Answers the keys of pictures that are not theirs any more.
+    """
     newest: dict[UUID, UserRegistered | UserUpdated] = {}
     for event in events:
         known = newest.get(event.fact.user_id)
         if known is None or event.fact.sequence > known.sequence:
             newest[event.fact.user_id] = event.fact
-    await store.keep_names(tx.conn, [(user_id, fact.name, fact.avatar_key, fact.sequence) for user_id, fact in sorted(newest.items())])
+    return await store.keep_names(tx.conn, [(user_id, fact.name, fact.avatar_key, fact.sequence) for user_id, fact in sorted(newest.items())])

@@ -8,9 +8,9 @@ from pydantic import BeforeValidator, Field, StringConstraints
 
 from common.web import Model, Moment
 from common.web.song import SongPageQuery
-from works.domain import Kind, Status
+from works.domain import TAG_LENGTH_MAX, Kind, Status
 
-Tag = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=50)]
+Tag = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=TAG_LENGTH_MAX)]
 
 
 def _tags_of_form(given: Any) -> Any:
@@ -47,7 +47,7 @@ class SongWorksQuery(SongPageQuery):
     """Which works: everybody's public ones and mine, of one creator, with one tag."""
 
     creator: str | None = Field(default=None, max_length=64)
-    tag: str | None = Field(default=None, max_length=50)
+    tag: str | None = Field(default=None, max_length=TAG_LENGTH_MAX)
 
 
 class Creator(Model):

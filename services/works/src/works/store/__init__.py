@@ -24,12 +24,13 @@ from works.store.marks import (
     insert_admin_actions,
     insert_likes,
     insert_plays,
+    insert_tags,
     lock_works,
     move_counts,
     move_shelves,
     move_tally,
     save_marks,
-    save_public_tags,
+    save_tags,
 )
 from works.store.people import keep_names
 from works.store.works import complete_photos, empty_orphans, insert_works, keep_songs, keep_works, load_body_hashes, move_creations_back
@@ -37,7 +38,7 @@ from works.store.works import complete_photos, empty_orphans, insert_works, keep
 __all__ = [
     "claim_loose_object", "complete_photos", "count_all", "count_everybodys", "count_incoming", "count_works", "delete_files", "delete_likes",
     "delete_loose_objects", "delete_plays", "empty_orphans", "empty_works", "find_growing", "find_storage", "has_file", "insert_admin_actions",
-    "insert_files", "insert_likes", "insert_loose_objects", "insert_plays", "insert_works", "is_named", "keep_names", "keep_songs", "keep_works",
+    "insert_files", "insert_likes", "insert_loose_objects", "insert_plays", "insert_tags", "insert_works", "is_named", "keep_names", "keep_songs", "keep_works",
     "list_due_objects", "list_everybodys", "list_works", "load_body_hashes", "load_files", "load_work", "load_works", "lock_storage", "lock_works",
-    "move_counts", "move_creations_back", "move_shelves", "move_storage", "move_tally", "save_marks", "save_public_tags",
+    "move_counts", "move_creations_back", "move_shelves", "move_storage", "move_tally", "save_marks", "save_tags",
 ]  # fmt: skip

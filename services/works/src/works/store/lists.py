@@ -92,21 +92,34 @@ async def count_all(conn: asyncpg.Connection, *, today: datetime) -> Numbers:
 async def _list_page(conn: asyncpg.Connection, branches: Sequence[str], args: list[object], *, limit: int, offset: int) -> list[Work]:
     # The ids of the page come out of the indexes alone, however deep it lies; only its own rows are looked at. An array, because the planner
     # never expects many elements in one, whatever the limit.
+    if len(branches) > 1:
+        # Each walk ends where the page ends at the latest. Said so, the planner merges them in their order; else it would walk all to their ends and sort.
+        end = f"{_NEWEST_FIRST} LIMIT {_arg(args, offset + limit)}"
+        branches = [f"({branch} {end})" for branch in branches]
     page = f"SELECT work_id FROM ({' UNION ALL '.join(branches)}) AS reached {_NEWEST_FIRST} LIMIT {_arg(args, limit)} OFFSET {_arg(args, offset)}"
     return [_work(row) for row in await conn.fetch(_shown(f"SELECT * FROM work WHERE work_id = ANY(ARRAY({page}))"), *args)]
 
 
 def _branches(wanted: Wanted, reach: Reach, args: list[object]) -> Iterator[str]:
     """The walks that together reach what a list shows; each goes along one index, the newest first."""
-    if reach.owner_id is None and wanted.tag is not None:
+    if wanted.tag is not None:
         assert wanted.kinds == KINDS, "tags are listed for works of every kind"
-        yield f"SELECT work_id, created_at FROM public_tag WHERE tag = {_arg(args, wanted.tag)}{_beyond(wanted.after, args)}"
+        assert wanted.status is None, "tags are listed for works that are there"
+        assert wanted.is_favorite is None, "tags are listed for works that are favourites or not"
+        yield f"SELECT work_id, created_at FROM {_tagged(reach, args)} AND tag = {_arg(args, wanted.tag)}{_beyond(wanted.after, args)}"
     elif reach.owner_id is None and wanted.kinds != KINDS:
         for kind in wanted.kinds:
             yield f"SELECT work_id, created_at FROM work WHERE kind = '{kind}' AND {_conditions(wanted, reach, args)}{_beyond(wanted.after, args)}"
     else:
         kinds = f" AND kind = ANY({_arg(args, wanted.kinds)}::text[])" if wanted.kinds != KINDS else ""
         yield f"SELECT work_id, created_at FROM work WHERE {_conditions(wanted, reach, args)}{kinds}{_beyond(wanted.after, args)}"
+
+
+def _tagged(reach: Reach, args: list[object]) -> str:
+    if reach.owner_id is None:
+        return "public_tag WHERE true"
+    shown = {None: "", True: " AND is_public", False: " AND NOT is_public"}[reach.is_public]
+    return f"own_tag WHERE user_id = {_arg(args, reach.owner_id)}{shown}"
 
 
 def _operators_branches(wanted: Everybodys, args: list[object]) -> Iterator[str]:
@@ -150,8 +163,6 @@ def _conditions(wanted: Wanted, reach: Reach, args: list[object]) -> str:
         found.append("NOT is_public" if reach.is_public is False else "is_public")
     if wanted.is_favorite is not None:
         found.append("is_favorite" if wanted.is_favorite else "NOT is_favorite")
-    if wanted.tag is not None:
-        found.append(f"body -> 'tags' ? {_arg(args, wanted.tag)}")
     return " AND ".join(found)
 
 

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import asyncpg
 
-from works.domain import Body, Counted, Moved, Work
+from works.domain import TAG_LENGTH_MAX, Body, Counted, Moved, Work
 
 Pairs = Collection[tuple[UUID, UUID]]
 """Works and who reacted to each, sorted."""
@@ -44,21 +44,36 @@ async def save_marks(conn: asyncpg.Connection, work: Work) -> None:
     )  # fmt: skip
 
 
-async def save_public_tags(conn: asyncpg.Connection, work_ids: Collection[UUID]) -> None:
-    """The tags under which everybody finds these works, as the works say them now. Their rows are locked."""
-    await conn.execute("DELETE FROM public_tag WHERE work_id = ANY($1::uuid[])", list(work_ids))
+async def insert_tags(conn: asyncpg.Connection, work_ids: Collection[UUID]) -> None:
+    """The tags under which their owners, and everybody the public ones, find these works, as the works say them now. Their rows are locked."""
     await conn.execute(
         """
-        INSERT INTO public_tag (work_id, tag, created_at)
-        SELECT DISTINCT work_id, tag, created_at FROM work CROSS JOIN LATERAL jsonb_array_elements_text(body -> 'tags') AS tag
-        WHERE work_id = ANY($1::uuid[]) AND is_public AND status IN ('created', 'completed') AND body ? 'tags'
+        WITH said AS (
+            SELECT DISTINCT work_id, tag, user_id, is_public, created_at FROM work CROSS JOIN LATERAL jsonb_array_elements_text(body -> 'tags') AS tag
+            WHERE work_id = ANY($1::uuid[]) AND status IN ('created', 'completed') AND body ? 'tags' AND length(tag) <= $2
+        ), own AS (
+            INSERT INTO own_tag (work_id, tag, user_id, is_public, created_at) SELECT work_id, tag, user_id, is_public, created_at FROM said
+            ON CONFLICT DO NOTHING
+        )
+        INSERT INTO public_tag (work_id, tag, created_at) SELECT work_id, tag, created_at FROM said WHERE is_public ON CONFLICT DO NOTHING
         """,
         list(work_ids),
+        TAG_LENGTH_MAX,
     )
 
 
-async def empty_works(conn: asyncpg.Connection, work_ids: Sequence[UUID], now: datetime) -> list[Body]:
-    """What is left of a deleted work: its id, and how new it was; the same of its songs, and nothing of who liked it. Answers what the songs said."""
+async def save_tags(conn: asyncpg.Connection, work_ids: Collection[UUID]) -> None:
+    """The same, in place of those under which they were found before."""
+    for table in ("own_tag", "public_tag"):
+        await conn.execute(f"DELETE FROM {table} WHERE work_id = ANY($1::uuid[])", list(work_ids))
+    await insert_tags(conn, work_ids)
+
+
+async def empty_works(conn: asyncpg.Connection, work_ids: Sequence[UUID], now: datetime) -> dict[UUID, Body]:
+    """What is left of a deleted work: its id, and how new it was; the same of its songs, and nothing of who liked it.
+
+    Answers what the songs said, by the tasks that made them.
+    """
     await conn.execute(
         """
         UPDATE work SET status = 'deleted', body = '{}', is_public = false, is_favorite = false, version = version + 1, plays = 0, likes = 0, updated_at = $2
@@ -73,13 +88,13 @@ async def empty_works(conn: asyncpg.Connection, work_ids: Sequence[UUID], now: d
             SELECT s.task_id, s.body FROM song s JOIN work w USING (work_id)
             WHERE s.work_id = ANY($1::uuid[]) AND s.user_id = w.user_id AND s.status = 'completed' ORDER BY s.task_id FOR UPDATE OF s
         )
-        UPDATE song SET status = 'deleted', body = '{}' FROM gone WHERE song.task_id = gone.task_id RETURNING gone.body
+        UPDATE song SET status = 'deleted', body = '{}' FROM gone WHERE song.task_id = gone.task_id RETURNING gone.task_id, gone.body
         """,
         work_ids,
     )
-    for table in ("liked", "played", "public_tag"):
+    for table in ("liked", "played", "own_tag", "public_tag"):
         await conn.execute(f"DELETE FROM {table} WHERE work_id = ANY($1::uuid[])", work_ids)
-    return [song["body"] for song in songs]
+    return {song["task_id"]: song["body"] for song in songs}
 
 
 async def move_shelves(conn: asyncpg.Connection, moves: Mapping[tuple[UUID, str], Moved]) -> None:

@@ -92,7 +92,7 @@ def _document(told: Told) -> dict[str, object]:
 
 async def move_creations_back(conn: asyncpg.Connection, created_at: Mapping[UUID, datetime]) -> None:
     """Set when works (or songs) were really asked for, where their creation is heard after their end."""
-    for table, column in (("work", "work_id"), ("song", "task_id"), ("public_tag", "work_id")):
+    for table, column in (("work", "work_id"), ("song", "task_id"), ("own_tag", "work_id"), ("public_tag", "work_id")):
         await conn.execute(
             f"""
             UPDATE {table} SET created_at = t.created_at FROM unnest($1::uuid[], $2::timestamptz[]) AS t (id, created_at)
@@ -121,19 +121,19 @@ async def complete_photos(conn: asyncpg.Connection, songs: Collection[tuple[UUID
     return [row["user_id"] for row in rows]
 
 
-async def empty_orphans(conn: asyncpg.Connection, task_ids: Sequence[UUID]) -> list[Body]:
-    """Songs whose work was deleted before they were heard of are nobody's: their rows become empty; answers what they said."""
+async def empty_orphans(conn: asyncpg.Connection, task_ids: Sequence[UUID]) -> dict[UUID, Body]:
+    """Songs whose work was deleted before they were heard of are nobody's: their rows become empty; answers what they said, by task."""
     rows = await conn.fetch(
         """
         WITH orphan AS (
             SELECT s.task_id, s.body FROM song s JOIN work w USING (work_id)
             WHERE s.task_id = ANY($1::uuid[]) AND s.status <> 'deleted' AND w.status = 'deleted' ORDER BY s.task_id FOR UPDATE OF s
         )
-        UPDATE song SET status = 'deleted', body = '{}' FROM orphan WHERE song.task_id = orphan.task_id RETURNING orphan.body
+        UPDATE song SET status = 'deleted', body = '{}' FROM orphan WHERE song.task_id = orphan.task_id RETURNING orphan.task_id, orphan.body
         """,
         task_ids,
     )
-    return [row["body"] for row in rows]
+    return {row["task_id"]: row["body"] for row in rows}
 
 
 async def insert_works(conn: asyncpg.Connection, works: Sequence[NewWork], now: datetime) -> set[UUID]:
