@@ -132,9 +132,13 @@ class World:
         body = {"type": "travel", "batch_count": count, "images": [self.people[who].photo_url], "scene_id": "paris-street", "parameters": HELD}
         return str((await self.ask("POST", "/api/tasks/create", who=who, json=body))["data"]["task_id"])
 
-    async def held_task(self) -> dict[str, Any]:
-        """What a workflow was told that will say nothing by itself."""
-        return await self.callers.asked(await self.fresh_task(count=1))
+    async def held_task(self, name: str = "") -> dict[str, Any]:
+        """What a workflow was told that will say nothing by itself. Those with a name are made once, for few are given to n8n at a time."""
+
+        async def make() -> dict[str, Any]:
+            return await self.callers.asked(await self.fresh_task(count=1))
+
+        return dict(await self.once(f"held {name}", make)) if name else await make()
 
     async def growing_work(self) -> str:
         """A work that is listed while its task is far from its end."""

@@ -1,6 +1,5 @@
 """The photo dialect: health, workflows' calls, and the socket."""
 
-import asyncio
 from typing import Any
 
 from lab.dialects.callers import FAILING
@@ -49,7 +48,7 @@ async def _failed(world: World) -> Ask:
 
 def _forged(path: str) -> MakeAsk:
     async def make(world: World) -> Ask:
-        return Ask(path=path, json=result(await world.held_task()), headers={"X-Darkroom-Secret": "guessed"})
+        return Ask(path=path, json=result(await world.held_task("one")), headers={"X-Darkroom-Secret": "guessed"})
 
     return make
 
@@ -58,7 +57,7 @@ def _of_another(path: str) -> MakeAsk:
     """The token of one task with the id of another."""
 
     async def make(world: World) -> Ask:
-        first, second = await asyncio.gather(world.held_task(), world.held_task())
+        first, second = await world.held_task("one"), await world.held_task("another")
         return Ask(path=path, json={**result(first), "task_id": second["task_id"]}, headers=world.callers.workflow_headers)
 
     return make
