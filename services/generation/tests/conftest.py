@@ -26,7 +26,7 @@ from common.testing.doors import Door, Passes, open_door
 from common.web import Answer, Model, Request, Route
 from generation import commands, lanes
 from generation.api import ROUTES
-from generation.clients import Billing, Works
+from generation.clients import Billing, Identity, Works
 from generation.config import CONFIG_KEYS
 from generation.deps import Deps
 from generation.domain import Brief, Claim, Create, Placed, Seats, Task
@@ -209,6 +209,8 @@ class Neighbours:
     holds: dict[UUID, dict[str, Any]] = field(default_factory=dict)
     asked: list[list[UUID]] = field(default_factory=list)
     works: dict[UUID, dict[str, Any]] = field(default_factory=dict)
+    members: set[UUID] = field(default_factory=set)
+    people_asked: list[list[UUID]] = field(default_factory=list)
     is_away: bool = False
     before_answer: Callable[[], Awaitable[None]] | None = None
 
@@ -241,8 +243,17 @@ class Neighbours:
         now = datetime.now(UTC).isoformat()
         return {
             "task_id": one["task_id"], "held": True, "asset": "credit", "amount": price, "placed_at": now, "expires_at": now,
-            "available": self.available[user_id],
+            "available": self.available[user_id], "member": user_id in self.members,
         }  # fmt: skip
+
+    async def list_users(self, request: Request[Any]) -> Answer:
+        """As identity does: everybody has a name, those whose id ends in 0 a picture."""
+        if self.is_away:
+            raise Unavailable("identity is away")
+        asked = request.body.user_ids
+        self.people_asked.append(asked)
+        people = [{"user_id": str(one), "username": f"name of {one}", "avatar_key": f"avatars/{one}.webp" if str(one).endswith("0") else None} for one in asked]
+        return Answer(orjson.dumps({"users": people}))
 
     async def list_works(self, request: Request[Any]) -> Answer:
         if self.is_away:
@@ -259,6 +270,10 @@ class _WorkIds(Model):
     work_ids: list[UUID]
 
 
+class _UserIds(Model):
+    user_ids: list[UUID]
+
+
 @pytest.fixture(scope="session")
 def passes() -> Passes:
     return Passes()
@@ -267,12 +282,13 @@ def passes() -> Passes:
 @pytest.fixture
 async def neighbours(passes: Passes) -> AsyncIterator[Neighbours]:
     found = Neighbours()
-    # One door stands for both; a token is for one callee, so each has its own.
+    # One object stands for all; a token is for one callee, so each has its own.
     async with (
         open_door([Route("POST", "/internal/holds", found.place_holds, auth="service", body=_Holds)], name="billing", passes=passes) as billing,
         open_door([Route("POST", "/internal/works/list", found.list_works, auth="service", body=_WorkIds)], name="works", passes=passes) as works,
+        open_door([Route("POST", "/internal/users/list", found.list_users, auth="service", body=_UserIds)], name="identity", passes=passes) as identity,
     ):
-        found.url = f"{billing.url} {works.url}"
+        found.url = f"{billing.url} {works.url} {identity.url}"
         yield found
 
 
@@ -334,24 +350,28 @@ class Edge:
 
 @pytest.fixture
 async def edge(db: Database, neighbours: Neighbours, passes: Passes, tmp_path: Path, pool: Pool) -> AsyncIterator[Edge]:
-    billing_url, works_url = neighbours.url.split(" ")
-    settings = passes.settings(GenerationSettings, "generation", tmp_path, {"BILLING_URL": billing_url, "WORKS_URL": works_url})
+    billing_url, works_url, identity_url = neighbours.url.split(" ")
+    env = {"BILLING_URL": billing_url, "WORKS_URL": works_url, "IDENTITY_URL": identity_url}
+    settings = passes.settings(GenerationSettings, "generation", tmp_path, env)
     workers = _NoWorkers()
     objects = FolderObjects(tmp_path / "objects")
-    async with ServiceClient("billing", settings, "generation") as billing, ServiceClient("works", settings, "generation") as works:
+    async with (
+        ServiceClient("billing", settings, "generation") as billing,
+        ServiceClient("works", settings, "generation") as works,
+        ServiceClient("identity", settings, "generation") as identity,
+    ):
         creator = lanes.Creator(db, Billing(billing, call_seconds=5), workers, settings)
         create, view = lanes.create_lane(creator), lanes.view_lane(db)
         find_work = lanes.work_lane(Works(works, call_seconds=2))
         config = Config(db, CONFIG_KEYS, announce=lambda tx, key, version: tx.emit(ConfigChanged(sequence=version, config_key=key)))
 
-        async def names_of(user_ids: Sequence[UUID]) -> dict[UUID, str]:
-            return {user_id: f"name of {user_id}" for user_id in user_ids}
-
+        people = Identity(identity)
+        find_person = lanes.person_lane(people)
         deps = Deps(
             settings=settings, db=db, signer=UrlSigner.of_settings(settings.shared), scenes=KeptScenes(db, seconds=0), photos=PhotoKeeper(objects, pool),
             queue=KeptQueue(db, seconds=0), workers=workers, create=create, view=view, find_work=find_work,
-            names_of=names_of, config=config,
+            people=people, find_person=find_person, config=config,
         )  # fmt: skip
-        async with create, view, find_work, open_door(ROUTES, deps, name="generation", passes=passes) as door:
+        async with create, view, find_work, find_person, open_door(ROUTES, deps, name="generation", passes=passes) as door:
             yield Edge(door, deps, workers, settings, passes)
     await objects.close()

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import io
 from typing import Any
+from uuid import UUID
 
 import pytest
 from PIL import Image
@@ -325,6 +326,23 @@ async def test_a_song_of_words_is_created(edge: Any, db: Database, neighbours: A
     pointer = {"__type": "Pointer", "className": "_User", "objectId": str(user)}
     _, again, _ = await edge.call("POST", "/music/tasks", user, json=ask, key="s", headers={"X-LC-Id": "app"})
     assert again["creator"] == pointer
+    assert body["creator"] == {"objectId": str(user), "username": f"name of {user}", "avatar": None}
+
+
+async def test_a_songs_creator_has_a_name_that_is_asked_for_once_and_none_while_identity_is_away(edge: Any, neighbours: Any) -> None:
+    named, nameless = UUID("0198c3a0-0000-7000-8000-0000000000a0"), new_id()
+    wish = {"title": "Sea", "tags": [], "prompt": "waves", "negative_tags": []}
+    made = [(await edge.call("POST", "/music/tasks", named, json=wish))[1] for _ in range(3)]
+    _, seen, _ = await edge.call("GET", f"/music/tasks/{made[0]['taskId']}", named)
+    for creator in (*(one["creator"] for one in made), seen["creator"]):
+        assert creator["username"] == f"name of {named}"
+        assert f"/files/avatars/{named}.webp" in creator["avatar"]
+    assert neighbours.people_asked == [[named]]
+    task = (await edge.call("POST", "/music/tasks", nameless, json=wish))[1]
+    edge.deps.people._people.clear()
+    neighbours.is_away = True
+    status, seen, _ = await edge.call("GET", f"/music/tasks/{task['taskId']}", nameless)
+    assert (status, seen["creator"]) == (200, {"objectId": str(nameless), "username": "", "avatar": None})
 
 
 async def test_a_song_of_my_photo_is_added_to_that_work(edge: Any, db: Database, neighbours: Any) -> None:

@@ -10,6 +10,7 @@ from common.clock import FakeClock
 from common.db import Database
 from common.events import Item
 from common.ids import new_id
+from common.objects import thumbnail_key
 from generation import commands
 from generation.domain import Arrival, Attempt, AttemptEnd, Brief, Claim, Failure, Finish, ItemRow, Outcome
 
@@ -66,6 +67,7 @@ async def test_a_task_is_shown_from_its_birth_to_its_work(edge: Any, db: Databas
     assert [(one["batch_index"], one["format"], one["width"], one["height"]) for one in work["images"]] == [(0, "webp", 8, 6), (2, "webp", 8, 6)]
     assert (work["ai_description"], work["is_favorite"], work["is_public"]) == ("a warm evening", True, False)
     assert edge.deps.signer.key_of(work["images"][0]["url"]) == f"results/x/0-{SHA256}.webp"
+    assert edge.deps.signer.key_of(work["thumbnail_url"]) == thumbnail_key(f"results/x/0-{SHA256}.webp")
 
 
 async def test_a_work_is_shown_with_plain_flags_while_works_is_away(edge: Any, db: Database, ask: Any, write: Any, claim: Any, neighbours: Any) -> None:

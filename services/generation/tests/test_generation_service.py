@@ -76,7 +76,7 @@ class _Listening(MemoryBus):
 async def serving(passes: Passes, neighbours: Any, databases: Any, folder: Path, opener: Any = open_service, **env: str) -> AsyncIterator[Running]:
     database = await databases.get("generation")
     await databases.clean("generation")
-    billing_url, works_url = neighbours.url.split(" ")
+    billing_url, works_url, _ = neighbours.url.split(" ")
     async with open_identity(passes) as identity:
         settings = passes.settings(GenerationSettings, "generation", folder, {
             "GENERATION_DATABASE_URL": database.role_url, "GENERATION_PORT": str(free_port()), "GENERATION_ADMIN_PORT": str(free_port()),

@@ -254,6 +254,19 @@ async def test_many_claim_while_others_ask_cancel_and_end_and_nothing_is_forgott
     assert await db.fetchval("SELECT count(*) FROM turn") == 0
 
 
+async def test_the_token_says_admin_and_the_hold_says_member(db: Database, edge: Any, neighbours: Any) -> None:
+    normal, member, admin = new_id(), new_id(), new_id()
+    neighbours.members |= {member, admin}
+    for user_id in (normal, member, admin):
+        wish = {"type": "travel", "images": [edge.upload(user_id)]}
+        assert (await edge.call("POST", "/api/tasks/create", user_id, json=wish, admin=user_id == admin))[0] == 200
+    assert (await edge.call("POST", "/music/tasks", member, json={"prompt": "waves"}))[0] == 201
+    rows = await db.fetch("SELECT user_id, songs, rank, round(extract(epoch FROM turn_at - $1))::int AS waits FROM turn", edge.deps.db.clock.now())
+    assert {(row["user_id"], row["songs"]): (row["rank"], row["waits"]) for row in rows} == {
+        (normal, False): ("normal", 120), (member, False): ("member", 60), (admin, False): ("admin", 0), (member, True): ("member", 60),
+    }  # fmt: skip
+
+
 async def test_a_member_may_have_more_waiting_than_others(
     db: Database, ask: Any, place: Place, neighbours: Any, passes: Any, tmp_path: Any, settings: GenerationSettings
 ) -> None:

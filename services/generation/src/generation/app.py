@@ -76,17 +76,19 @@ async def _opened(settings: GenerationSettings, bus: Bus) -> AsyncIterator[Servi
         creator = lanes.Creator(db, Billing(billing, call_seconds=settings.holds_call_seconds), crew, settings)
         create, view = lanes.create_lane(creator, flushers=settings.create_flushers), lanes.view_lane(db)
         find_work = lanes.work_lane(Works(works, call_seconds=settings.works_call_seconds))
+        people = Identity(identity)
+        find_person = lanes.person_lane(people)
         deps = Deps(
             settings=settings, db=db, signer=UrlSigner.of_settings(settings.shared), scenes=KeptScenes(db, seconds=settings.scenes_kept_seconds),
             photos=PhotoKeeper(objects, pool), queue=KeptQueue(db, seconds=settings.queue_stats_kept_seconds), workers=crew, create=create, view=view,
-            find_work=find_work, names_of=Identity(identity).names_of, config=config,
+            find_work=find_work, people=people, find_person=find_person, config=config,
             revocations=authenticator.revocations,
         )  # fmt: skip
         upkeep = Upkeep(db, crew, settings)
         warming = [_warm(pool)] if settings.worker and settings.provider != "instant" else []
         yield Service(
             name="generation", settings=settings, deps=deps, bus=bus, metrics=Metrics("generation"), authenticator=authenticator, db=db, relay=relay,
-            routes=ROUTES, subscriptions=subscriptions, lanes=[create, view, find_work, finish, arrive],
+            routes=ROUTES, subscriptions=subscriptions, lanes=[create, view, find_work, find_person, finish, arrive],
             loops=[*crew.loops, every(settings.upkeep_seconds, upkeep.sweep), every(2, config.read), *warming],
         )  # fmt: skip
 

@@ -1,4 +1,7 @@
-"""The services generation asks: billing for holds, works for photos and flags. Their models are ours; a contract test binds them to the callees'."""
+"""The services generation asks: billing for holds, works for photos and flags, identity for names.
+
+Their models are ours; a contract test binds them to the callees'.
+"""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -11,7 +14,7 @@ from pydantic import BaseModel, Field
 from common.client import ServiceClient
 from common.errors import DeductFailed, IdempotencyKeyReused, InsufficientCredits, Internal, ServiceError
 from common.events.tasks import Kind
-from generation.domain import OwnedWork
+from generation.domain import OwnedWork, Person
 
 log = structlog.get_logger()
 
@@ -104,6 +107,8 @@ class UserIds(BaseModel):
 class KnownUser(BaseModel):
     user_id: UUID
     username: str
+    avatar_key: str | None = None
+    avatar_link: str | None = None
 
 
 class KnownUsers(BaseModel):
@@ -111,28 +116,36 @@ class KnownUsers(BaseModel):
 
 
 class Identity:
-    """Identity, as generation knows it: names for operators, kept for a minute, missing while it is away."""
+    """Identity, as generation knows it: who people are, kept for a minute, unknown while it is away."""
 
     def __init__(self, client: ServiceClient, *, kept_seconds: float = 60, kept_max: int = 10_000) -> None:
         self._client = client
         self._kept_seconds = kept_seconds
         self._kept_max = kept_max
-        self._names: dict[UUID, tuple[str, float]] = {}
+        self._people: dict[UUID, tuple[Person, float]] = {}
 
-    async def names_of(self, user_ids: Sequence[UUID]) -> dict[UUID, str]:
+    def kept(self, user_id: UUID) -> Person | None:
+        """Somebody who was asked for a moment ago."""
+        person, until = self._people.get(user_id, (None, 0.0))
+        return person if until >= time.monotonic() else None
+
+    async def find(self, user_ids: Sequence[UUID]) -> dict[UUID, Person]:
         """By id, as far as they are known."""
-        now = time.monotonic()
-        wanted = [user_id for user_id in dict.fromkeys(user_ids) if self._names.get(user_id, ("", 0.0))[1] < now]
+        found = {user_id: person for user_id in dict.fromkeys(user_ids) if (person := self.kept(user_id)) is not None}
+        wanted = [user_id for user_id in dict.fromkeys(user_ids) if user_id not in found]
         if wanted:
             try:
                 answer = await self._client.post("/internal/users/list", UserIds(user_ids=wanted), KnownUsers, deadline_seconds=1)
             except ServiceError as error:
-                log.warning("names.unknown", error=str(error)[:200])
-            else:
-                if len(self._names) + len(wanted) > self._kept_max:
-                    self._names.clear()
-                self._names |= {user.user_id: (user.username, now + self._kept_seconds) for user in answer.users}
-        return {user_id: self._names[user_id][0] for user_id in user_ids if user_id in self._names}
+                log.warning("people.unknown", error=str(error)[:200])
+                return found
+            fresh = {user.user_id: Person(user.username, user.avatar_key, user.avatar_link) for user in answer.users}
+            if len(self._people) + len(fresh) > self._kept_max:
+                self._people.clear()
+            until = time.monotonic() + self._kept_seconds
+            self._people |= {user_id: (person, until) for user_id, person in fresh.items()}
+            found |= fresh
+        return found
 
 
 class Works:

@@ -1,6 +1,6 @@
 """What generation has open while it runs."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
@@ -11,7 +11,7 @@ from common.events.tasks import Kind
 from common.lane import Lane
 from common.objects import UrlSigner
 from common.revocations import Revocations
-from generation.domain import Claim, Create, Created, OwnedWork, QueueNumbers, Scene, Seats, View
+from generation.domain import Claim, Create, Created, OwnedWork, Person, QueueNumbers, Scene, Seats, View
 from generation.settings import GenerationSettings
 
 
@@ -73,6 +73,18 @@ class Queue(Protocol):
         ...
 
 
+class People(Protocol):
+    """Who people are, a minute old at most."""
+
+    def kept(self, user_id: UUID) -> Person | None:
+        """Somebody who was asked for a moment ago."""
+        ...
+
+    async def find(self, user_ids: Sequence[UUID]) -> Mapping[UUID, Person]:
+        """By id, as far as they are known."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deps:
     """Handed to the edge: routes and consumers."""
@@ -87,6 +99,7 @@ class Deps:
     create: Lane[Create, Created]
     view: Lane[UUID, View | None]
     find_work: Lane[UUID, OwnedWork | None]
-    names_of: Callable[[Sequence[UUID]], Awaitable[Mapping[UUID, str]]]
+    people: People
+    find_person: Lane[UUID, Person | None]
     config: Config
     revocations: Revocations | None = None

@@ -9,9 +9,9 @@ from common.db import Database
 from common.errors import IdempotencyKeyReused, ServiceError, TooManyTasks, Unavailable
 from common.lane import Lane
 from generation import commands
-from generation.clients import Billing, Held, HoldAsk, Works
+from generation.clients import Billing, Held, HoldAsk, Identity, Works
 from generation.deps import Workers
-from generation.domain import Arrival, Claim, Create, Created, Finish, Finished, Known, OwnedWork, Placed, Stale, Task, View, rank_of
+from generation.domain import Arrival, Claim, Create, Created, Finish, Finished, Known, OwnedWork, Person, Placed, Stale, Task, View, rank_of
 from generation.settings import GenerationSettings
 from generation.store import tasks, turns
 
@@ -194,3 +194,13 @@ def work_lane(works: Works) -> Lane[UUID, OwnedWork | None]:
         return [found.get(work_id) for work_id in work_ids]
 
     return Lane(run, name="work", flushers=2)
+
+
+def person_lane(identity: Identity) -> Lane[UUID, Person | None]:
+    """Questions to identity about one person; what is asked at the same time is one call."""
+
+    async def run(user_ids: Sequence[UUID]) -> list[Person | None]:
+        found = await identity.find(user_ids)
+        return [found.get(user_id) for user_id in user_ids]
+
+    return Lane(run, name="person", flushers=2)

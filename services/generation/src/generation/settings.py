@@ -75,6 +75,8 @@ class GenerationSettings(ServiceSettings):
     works_call_seconds: float = Field(default=2, gt=0)
     work_flags_seconds: float = Field(default=0.25, gt=0)
     """How long a reader of an ended task waits for works to say what is favourite and public."""
+    person_seconds: float = Field(default=0.5, gt=0)
+    """How long an answer with a name in it waits for identity; without its answer the name is empty."""
 
     waiting_tasks_per_user_max: int = Field(default=50, ge=1)
     waiting_tasks_per_member_max: int = Field(default=100, ge=1)

@@ -83,12 +83,12 @@ async def list_all_tasks(request: Request[Deps]) -> Answer:
         deps.db, kinds=[query.type] if query.type else queries.KINDS, states=[photo.STATES[query.status]] if query.status else STATES,
         user_id=query.user_id, limit=query.pageSize, offset=query.offset,
     )  # fmt: skip
-    names = await deps.names_of([task.user_id for task in page])
+    people = await deps.people.find([task.user_id for task in page])
     to = rendering_for(request)
     rendered = [
         shapes.AdminTask(
             **photo.render_task(task, to=to, arrived=task.delivered, percent=deps.workers.percent_of(task.task_id)).model_dump(),
-            nickname=names.get(task.user_id, ""),
+            nickname=person.username if (person := people.get(task.user_id)) else "",
         )
         for task in page
     ]

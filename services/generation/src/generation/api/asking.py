@@ -11,7 +11,7 @@ from common.ids import derived_id, new_id
 from common.objects import source_of_thumbnail
 from common.web import Request
 from generation.deps import Deps
-from generation.domain import OwnedWork, Task
+from generation.domain import OwnedWork, Person, Task
 from generation.photos import read_data_url
 from generation.schemas.links import Rendering
 
@@ -65,5 +65,17 @@ async def kept_work(deps: Deps, task: Task) -> OwnedWork | None:
     try:
         async with asyncio.timeout(deps.settings.work_flags_seconds):
             return await deps.find_work(task.work_id)
+    except (TimeoutError, Unavailable):
+        return None
+
+
+async def person_of(deps: Deps, user_id: UUID) -> Person | None:
+    """What identity says of somebody, if it says so at once; most were asked for before."""
+    known = deps.people.kept(user_id)
+    if known is not None:
+        return known
+    try:
+        async with asyncio.timeout(deps.settings.person_seconds):
+            return await deps.find_person(user_id)
     except (TimeoutError, Unavailable):
         return None

@@ -3,10 +3,10 @@
 from common.errors import InvalidParameter, TaskNotFound, WorkNotFound
 from common.trace import current_trace
 from common.web import Answer, Request, Route
-from generation.api.asking import CREATE_REFUSALS, hash_of, kept_work, name_task, rendering_for
+from generation.api.asking import CREATE_REFUSALS, hash_of, kept_work, name_task, person_of, rendering_for
 from generation.api.photo import visible_task
 from generation.deps import Deps
-from generation.domain import ENDED, Brief, Create, OwnedWork
+from generation.domain import ENDED, Brief, Create, OwnedWork, Task
 from generation.schemas import song as shapes
 
 CREATE_ROUTE = "POST /music/tasks"
@@ -29,7 +29,8 @@ async def create_song(request: Request[Deps]) -> Answer:
             trace=current_trace.get(), is_admin=request.principal.is_admin,
         )
     )  # fmt: skip
-    body = shapes.render_song_task(created.task, (), to=rendering_for(request), percent=0, pointer=_wants_pointer(request), as_created=True)
+    creator = await _creator(request, created.task)
+    body = shapes.render_song_task(created.task, (), to=rendering_for(request), percent=0, creator=creator, as_created=True)
     headers = {"Location": f"/music/tasks/{created.task.task_id}"} | ({"Idempotent-Replayed": "true"} if created.replayed else {})
     return Answer(body, status=201, headers=headers)
 
@@ -57,11 +58,15 @@ async def get_song(request: Request[Deps]) -> Answer:
         raise TaskNotFound()
     kept = await kept_work(deps, task) if task.state in ENDED and view.items else None
     percent = deps.workers.percent_of(task.task_id)
-    return Answer(shapes.render_song_task(task, view.items, to=rendering_for(request), percent=percent, pointer=_wants_pointer(request), kept=kept))
+    creator = await _creator(request, task)
+    return Answer(shapes.render_song_task(task, view.items, to=rendering_for(request), percent=percent, creator=creator, kept=kept))
 
 
-def _wants_pointer(request: Request[Deps]) -> bool:
-    return "X-LC-Id" in request.http.headers
+async def _creator(request: Request[Deps], task: Task) -> shapes.Creator | shapes.Pointer:
+    """Who asked, in the words of this client: those of the old backend take a pointer."""
+    if "X-LC-Id" in request.http.headers:
+        return shapes.Pointer(objectId=task.user_id)
+    return shapes.render_creator(task.user_id, await person_of(request.deps, task.user_id), to=rendering_for(request))
 
 
 ROUTES = (

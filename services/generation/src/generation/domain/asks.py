@@ -199,6 +199,15 @@ class OwnedWork:
     is_public: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Person:
+    """What identity says of somebody; the picture lies here under a key, or elsewhere."""
+
+    username: str
+    avatar_key: str | None = None
+    avatar_link: str | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seats:
     """Room in a worker of this process for tasks that begin at once, so that no second statement claims them."""

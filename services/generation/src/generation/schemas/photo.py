@@ -11,6 +11,7 @@ from common.errors import ServiceError
 from common.events import Item
 from common.events.tasks import FailureReason
 from common.messages import text
+from common.objects import thumbnail_key
 from common.web import Model, Moment, Query
 from common.web.photo import Ok, Page, PageQuery
 from generation.domain import ENDED, ITEMS_MAX, OwnedWork, QueueNumbers, Scene, State, Task
@@ -116,7 +117,7 @@ class Picture(Model):
 
 
 class PhotoWork(Model):
-    """What a task delivered, as works will list it."""
+    """What a task delivered, as works will list it. `thumbnail_url` is a small picture of the first one, or of a song's cover."""
 
     work_id: UUID
     user_id: UUID
@@ -125,6 +126,7 @@ class PhotoWork(Model):
     status: Literal["completed"] = "completed"
     title: str
     images: list[Picture]
+    thumbnail_url: str | None
     audio_url: str | None
     scene_id: str | None
     ai_description: str
@@ -269,11 +271,17 @@ def render_work(task: Task, items: Sequence[Item], *, to: Rendering, kept: Owned
     song = items[0] if task.kind == "song" else None
     return PhotoWork(
         work_id=task.work_id, user_id=task.user_id, task_id=task.task_id, type=task.kind, title=task.title,
-        images=[] if song else [_picture(item, to) for item in items],
+        images=[] if song else [_picture(item, to) for item in items], thumbnail_url=_thumbnail(items[0], to),
         audio_url=to.link(song.key) if song else None, scene_id=task.scene_id, ai_description=outcome.description if outcome else "",
         tags=outcome.tags if outcome else (), batch_count=task.asked, failed_count=task.asked - len(items), is_favorite=kept.is_favorite if kept else False,
         is_public=kept.is_public if kept else False, created_at=task.created_at, updated_at=task.ended_at or task.created_at,
     )  # fmt: skip
+
+
+def _thumbnail(item: Item, to: Rendering) -> str | None:
+    """The link to a small picture, which works makes when it is first looked at."""
+    key = thumbnail_key(item.key) or (thumbnail_key(item.cover_key) if item.cover_key else None)
+    return to.link(key) if key is not None else None
 
 
 def _picture(item: Item, to: Rendering) -> Picture:

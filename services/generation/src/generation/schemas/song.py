@@ -8,7 +8,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from common.events import Item
 from common.web import Model, Moment
-from generation.domain import ENDED, OwnedWork, State, Task
+from generation.domain import ENDED, OwnedWork, Person, State, Task
 from generation.schemas.links import Rendering
 from generation.schemas.photo import percent_of
 
@@ -54,11 +54,11 @@ class SongParams(Model):
 
 
 class Creator(Model):
-    """Who asked. Generation knows ids only; the name is in the works."""
+    """Who asked; the name is empty while identity is away."""
 
     objectId: UUID
-    username: str = ""
-    avatar: str | None = None
+    username: str
+    avatar: str | None
 
 
 class Pointer(Model):
@@ -102,8 +102,9 @@ class SongTask(Model):
 
 
 def render_song_task(
-    task: Task, items: Sequence[Item], *, to: Rendering, percent: int | None, pointer: bool, kept: OwnedWork | None = None, as_created: bool = False
-) -> SongTask:
+    task: Task, items: Sequence[Item], *, to: Rendering, percent: int | None, creator: Creator | Pointer, kept: OwnedWork | None = None,
+    as_created: bool = False,
+) -> SongTask:  # fmt: skip
     """A music task in this dialect's words; `as_created` renders it as it was answered when it was created."""
     state: State = "queued" if as_created else task.state
     brief = task.brief
@@ -114,10 +115,18 @@ def render_song_task(
             title=brief.title, tags=brief.tags, prompt=brief.prompt, negative_tags=brief.negative_tags, instrumental=brief.instrumental, model=brief.model,
             workId=task.work_id if task.work_id != task.task_id else None,
         ),
-        creator=Pointer(objectId=task.user_id) if pointer else Creator(objectId=task.user_id), createdAt=task.created_at,
+        creator=creator, createdAt=task.created_at,
         progress=0 if as_created else percent_of(task, len(items), percent), reason=_reason(task) if state in ("failed", "cancelled") else None,
         work=_song(task, items[0], to, kept) if links else None,
     )  # fmt: skip
+
+
+def render_creator(user_id: UUID, person: Person | None, *, to: Rendering) -> Creator:
+    """Somebody, as identity describes them."""
+    if person is None:
+        return Creator(objectId=user_id, username="", avatar=None)
+    avatar = to.public_link(person.avatar_key) if person.avatar_key else person.avatar_link
+    return Creator(objectId=user_id, username=person.username, avatar=avatar)
 
 
 def _reason(task: Task) -> str:
