@@ -5,6 +5,7 @@ from typing import Any
 
 _ID = "0199c2a4-7b1e-7c3a-9f52-3d6f0a1b2c4d"
 _DEPTH_MAX = 6
+_PICTURE = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 _BY_NAME: Mapping[str, Any] = {
     "username": "ana",
     "nickname": "Ana",
@@ -20,8 +21,9 @@ _BY_NAME: Mapping[str, Any] = {
     "tags": ["folk"],
     "negative_tags": ["drums"],
     "image": "https://example.com/sea.jpg",
-    "images": ["https://example.com/ana.jpg"],
-    "base64": "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==",
+    "images": [_PICTURE],
+    "cover_image": "https://example.com/paris.jpg",
+    "base64": _PICTURE,
     "code": "081Kq4Ga1mPl",
     "package_id": "basic",
     "packageId": "basic",

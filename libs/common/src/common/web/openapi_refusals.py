@@ -83,7 +83,8 @@ def errors_of(route: Route) -> list[type[ServiceError]]:
         found += [PayloadTooLarge, UnsupportedMediaType]
     if route.keyed:
         found.append(IdempotencyKeyReused)
-    if "{" in route.path and not any(error.status == NotFound.status for error in route.refusals):
+    if "{" in route.path:
+        # Of what no name can be the gateway says so itself, whatever the service would have called it.
         found.append(NotFound)
     return list(dict.fromkeys([*found, *route.refusals]))
 

@@ -38,6 +38,7 @@ ROUTES = (
         answers={201: PurchaseShown},
         refusals=(PurchaseFailed, Conflict),
         keyed=True,
+        example={"packageId": "points-800", "payment": {"method": "stripe", "amount": 2}},
         summary="Order points or a membership",
     ),
 )

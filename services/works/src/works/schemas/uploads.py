@@ -17,14 +17,14 @@ class FileForm(Model):
     """One picture as a form."""
 
     file: bytes
-    subDir: SubDir = ""
+    subDir: str = Field(default="", description="ignored")
 
 
 class FilesForm(Model):
     """Several of them."""
 
     files: list[bytes] = Field(min_length=1, max_length=FILES_MAX)
-    subDir: SubDir = ""
+    subDir: str = Field(default="", description="ignored")
 
 
 class Bytes(RootModel[bytes]):
