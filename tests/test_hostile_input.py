@@ -117,10 +117,11 @@ async def test_bodies_over_the_limit_are_refused_by_their_length_alone(stage: St
 
 async def test_odd_queries_are_refused_or_capped(stage: Stage) -> None:
     cases = []
-    for found in PLAIN:
+    for place, found in enumerate(PLAIN):
         model, path = found.route.query, found.target()
-        if model is None:
-            cases += [stage.case(value[:20], found, target=f"{path}?x={value}", expected=ANYTHING) for value in bodies.QUERY_VALUES]
+        if model is None:  # nobody reads it, so a few will do
+            values = bodies.QUERY_VALUES[place % 4 :: 4]
+            cases += [stage.case(value[:20], found, target=f"{path}?x={value}", expected=ANYTHING) for value in values]
             continue
         for name, query, expected in bodies.odd_queries(model):
             # What is asked of an unknown thing is refused for that, where the query alone would pass.
