@@ -368,6 +368,13 @@ async def test_a_signed_notice_that_nobody_could_keep_is_a_400(bank, door, deps:
     assert await bank.db.fetch("SELECT 1 FROM payment_notice") == []
 
 
+@pytest.mark.parametrize("changed", [{"type": "payment.pending"}, {"type": ""}, {"transaction_id": None}, {"transaction_id": ""}])
+async def test_a_notice_of_another_kind_ends_no_order(door, deps: Deps, user_id: UUID, changed: dict[str, Any]) -> None:
+    placed = await recharge(door, user_id)
+    status, _ = await tell(door, deps, await notice(deps, placed["payment_params"], **changed))
+    assert (status, (await order(door, user_id, placed["order_no"]))["status"]) == (400, "pending")
+
+
 async def test_a_notice_over_the_limit_is_refused_before_it_is_read(door, deps: Deps) -> None:
     assert (await tell(door, deps, b"x" * 65 * 1024))[0] == 413
 

@@ -6,7 +6,7 @@ import re
 import secrets
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 import aiohttp
@@ -40,7 +40,7 @@ class _Body(Model):
     """What a notice of the sandbox says."""
 
     id: str
-    type: str
+    type: Literal["payment.succeeded", "payment.declined"]
     merchant_id: str
     order_no: str
     intent_id: str
@@ -104,7 +104,9 @@ class SandboxProvider:
         except ValidationError:
             raise InvalidParameter.of("body", "is no notice of the sandbox") from None
         payment = None
-        if said.type == "payment.succeeded" and said.transaction_id:
+        if said.type == "payment.succeeded":
+            if not said.transaction_id:
+                raise InvalidParameter.of("transaction_id", "is required where somebody paid")
             payment = Payment(SANDBOX, said.id, said.order_no, said.merchant_id, said.intent_id, said.transaction_id, said.amount, said.currency)
         return Notice(said.id, said.order_no, payment)
 
