@@ -1,6 +1,6 @@
 """The test command: every group of tests in turn, with what took how long; exits non-zero when one fails.
 
-Groups run one after another, because crash tests and a real Kafka want the machine to themselves.
+Groups run one after another, because crash tests, a browser and a real Kafka want the machine to themselves.
 """
 
 import subprocess
@@ -11,6 +11,7 @@ from pathlib import Path
 BIN = Path(sys.executable).parent
 GROUPS = {
     "library, services, suite": ["-m", "not kafka and not crash and not slow and not browser", "-n", "2", "--dist", "loadfile"],
+    "pages": ["-m", "browser and not kafka and not crash and not slow"],
     "kafka": ["-m", "kafka and not crash and not slow"],
     "crash": ["-m", "crash and not slow"],
 }

@@ -15,6 +15,7 @@ _TYPES: Mapping[str, str] = {
     "start.js": "text/javascript; charset=utf-8",
     "swagger-ui-bundle.js": "text/javascript; charset=utf-8",
     "swagger-ui.css": "text/css; charset=utf-8",
+    "narrow.css": "text/css; charset=utf-8",
     "favicon-32x32.png": "image/png",
     "LICENSE.txt": "text/plain; charset=utf-8",
     "NOTICE.txt": "text/plain; charset=utf-8",

@@ -15,7 +15,7 @@ _NAME = re.compile(r"[0-9T.]+-[0-9a-f-]{36}\.eml")
 _LINK = re.compile(r"https?://[^\s<>\"']+")
 _HEADERS = {"Content-Security-Policy": "default-src 'none'; style-src 'self'", "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 _STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:46rem;margin:2rem auto;padding:0 1rem;color:#222}
-li{margin:.4rem 0}small{color:#777}pre{white-space:pre-wrap;font:inherit;background:#f6f6f4;padding:1rem;border-radius:.5rem}"""
+li{margin:.4rem 0}small{color:#777}pre{white-space:pre-wrap;overflow-wrap:anywhere;font:inherit;background:#f6f6f4;padding:1rem;border-radius:.5rem}"""
 
 
 def build_mailbox(folder: Path) -> web.Application:
@@ -84,6 +84,7 @@ def read_one(path: Path) -> dict[str, str]:
 
 
 def _page(title: str, body: str) -> web.Response:
-    head = f'<meta charset="utf-8"><title>{escape(title)}</title><link rel="stylesheet" href="/style.css">'
+    head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+    head += f'<title>{escape(title)}</title><link rel="stylesheet" href="/style.css">'
     html = f'<!doctype html><html lang="en">{head}<h1>{escape(title)}</h1>{body}</html>'
     return web.Response(text=html, content_type="text/html", headers=_HEADERS)

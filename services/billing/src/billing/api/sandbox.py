@@ -94,7 +94,7 @@ def _page(intent: SandboxIntent | None, lang: Lang) -> Answer:
         buttons = f'<form method="post">{pressed}</form>'
     html = f"""<!doctype html>
 <html lang="{lang}"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{say("title")}</title>
-<link rel="stylesheet" href="/v1/sandbox/pay.css"></head>
+<link rel="icon" type="image/png" href="/docs/favicon-32x32.png"><link rel="stylesheet" href="/v1/sandbox/pay.css"></head>
 <body><main><h1>{say("title")}</h1><p>{say("lead")}</p><p class="sum">{intent.amount_minor / 100:.2f} {escape(intent.currency)}</p>
 <p>{escape(intent.description)}</p><p>{say("order")} {escape(intent.order_no)}</p><p role="status" data-state="{intent.state}">{say(intent.state)}</p>
 {buttons}</main></body></html>"""
