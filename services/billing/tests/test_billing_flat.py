@@ -15,7 +15,7 @@ from billing.store import orders, records
 from billing.store.orders import OrderFilter
 from billing.store.records import RecordFilter
 from common.ids import new_id
-from common.testing.explained import Look, best_ms_of, blocks_of
+from common.testing.explained import Look, best_ms_of, blocks_of, filled
 
 FEW, MANY = 20_000, 200_000
 SOME, OWNED = 1_000, 25_000
@@ -103,12 +103,12 @@ async def test_a_page_of_ones_history_costs_the_same_in_any_table_and_page_1000_
     await conn.execute(RECORDS, ACCOUNT, SOME, 0, START)
     costs = []
     for others, first in ((FEW, 0), (MANY - FEW, FEW)):
-        await conn.execute(RECORDS, None, others, first, START)
-        await conn.execute("VACUUM ANALYZE record")
+        async with filled(conn, "record"):
+            await conn.execute(RECORDS, None, others, first, START)
         costs.append({name: await blocks_of(conn, look, rows=PAGE) for name, look in shallow.items()})
     check_same(*costs)
-    await conn.execute(RECORDS, LARGE_ACCOUNT, OWNED, 0, START)
-    await conn.execute("VACUUM ANALYZE record")
+    async with filled(conn, "record"):
+        await conn.execute(RECORDS, LARGE_ACCOUNT, OWNED, 0, START)
     deep: dict[str, Look] = {
         "history": partial(look_at_history, account=LARGE_ACCOUNT, total=OWNED, offset=DEEP),
         "one kind": partial(look_at_records, account=LARGE_ACCOUNT, wanted=RecordFilter(kind="consume"), offset=DEEP),
@@ -129,14 +129,14 @@ async def test_a_page_of_orders_costs_the_same_in_any_table_and_page_1000_little
     await conn.execute(ORDERS, owner, SOME, 0)
     costs = []
     for others, first in ((FEW, SOME), (MANY - FEW, SOME + FEW)):
-        await conn.execute(ORDERS, None, others, first)
-        await conn.execute(COUNTED)
-        await conn.execute("VACUUM ANALYZE payment_order")
+        async with filled(conn, "payment_order"):
+            await conn.execute(ORDERS, None, others, first)
+            await conn.execute(COUNTED)
         costs.append({name: await blocks_of(conn, look, rows=PAGE) for name, look in shallow.items()})
     check_same(*costs)
-    await conn.execute(ORDERS, large, OWNED, SOME + MANY)
-    await conn.execute(COUNTED)
-    await conn.execute("VACUUM ANALYZE payment_order")
+    async with filled(conn, "payment_order"):
+        await conn.execute(ORDERS, large, OWNED, SOME + MANY)
+        await conn.execute(COUNTED)
     wanted = (OrderFilter(large), OrderFilter(large, "paid"), OrderFilter(), OrderFilter(None, "paid"))
     await check_deep(conn, {str(one): partial(look_at_orders, wanted=one, offset=DEEP) for one in wanted})
     await check_numbers(conn)
