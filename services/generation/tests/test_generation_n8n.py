@@ -27,6 +27,7 @@ from common.testing.doors import Door, Passes, open_door
 from generation import commands, queries
 from generation.api import callback
 from generation.domain import Brief, Cancel, Task
+from generation.fetching import Fetcher, Unfetchable
 from generation.providers.base import Attempt, Lost, NotSent, Refused
 from generation.providers.n8n import N8nProvider
 from generation.settings import GenerationSettings
@@ -141,9 +142,15 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
 
 
 @pytest.fixture
-def engine(session: aiohttp.ClientSession, db: Database, pool: Any, webhook: Webhook, n8n_settings: GenerationSettings) -> N8nProvider:
+async def fetch() -> AsyncIterator[Fetcher]:
+    async with Fetcher() as made:
+        yield made
+
+
+@pytest.fixture
+def engine(session: aiohttp.ClientSession, fetch: Fetcher, db: Database, pool: Any, webhook: Webhook, n8n_settings: GenerationSettings) -> N8nProvider:
     return N8nProvider(
-        session, partial(queries.read_callback, db), pool, UrlSigner.of_settings(n8n_settings.shared), url=webhook.url, secret=SECRET,
+        session, partial(queries.read_callback, db), pool, UrlSigner.of_settings(n8n_settings.shared), fetch=fetch, url=webhook.url, secret=SECRET,
         callback_base="https://darkroom.example", wait_seconds=5, now=db.clock.now, model=lambda: {"temperature": 0.4},
     )  # fmt: skip
 
@@ -466,13 +473,14 @@ async def test_what_came_is_delivered_and_what_is_missing_or_unfit_fails_for_goo
         asked = await studio.webhook.next()
         images: list[Any] = [
             {"url": a_picture(1), "batch_index": 0},
-            {"url": "https://elsewhere.example/picture.png", "batch_index": 1},
+            {"url": "https://169.254.169.254/picture.png", "batch_index": 1},
             {"url": "data:image/png;base64,AAAA", "batch_index": 2},
             {"url": a_picture(2, "WEBP"), "batch_index": 4},
             {"url": a_picture(3), "batch_index": 4},
             {"url": a_picture(4), "batch_index": 77},
             {"url": a_picture(5), "batch_index": -1},
             {"url": a_picture(6, "JPEG"), "batch_index": 5},
+            {"url": 7, "batch_index": 3},
         ]
         assert (await studio.say("task-complete", {**completion(asked), "images": images}))[0] == 200
         ended = await until(read_task, task.task_id, "completed", "failed")
@@ -485,6 +493,31 @@ async def test_what_came_is_delivered_and_what_is_missing_or_unfit_fails_for_goo
     assert len(studio.webhook.asked) == 1
 
 
+async def test_a_picture_that_lies_elsewhere_is_fetched_labelled_and_kept(
+    db: Database, ask: Any, write: Any, open_studio: Any, engine: N8nProvider, read_task: ReadTask, said: Said, tmp_path: Any
+) -> None:
+    fetched: list[str] = []
+
+    async def fetch(url: str) -> bytes:
+        fetched.append(url)
+        if url.endswith("gone.png"):
+            raise Unfetchable("it was answered 404")
+        return base64.b64decode(a_picture(5).partition(",")[2])
+
+    engine._fetch = fetch
+    async with open_studio() as studio:
+        task = await write(ask(asked=2))
+        asked = await studio.webhook.next()
+        images = [{"url": "https://files.example/0.png", "batch_index": 0}, {"url": "https://files.example/gone.png", "batch_index": 1}]
+        assert (await studio.say("task-complete", {**completion(asked), "images": images}))[0] == 200
+        ended = await until(read_task, task.task_id, "completed", "failed")
+    assert (ended.state, ended.delivered) == ("completed", 1)
+    [item] = (await said())[-1][1]["items"]
+    assert b"TC260:AIGC" in (tmp_path / "objects" / item["key"]).read_bytes()
+    assert await db.fetchval("SELECT failure FROM item WHERE index = 1") == "provider_error: the picture was not fetched: it was answered 404"
+    assert sorted(fetched) == ["https://files.example/0.png", "https://files.example/gone.png"]
+
+
 @pytest.mark.parametrize(("status", "raised"), [(404, NotSent), (429, NotSent), (403, Refused), (400, Refused), (302, Refused), (500, Lost), (504, Lost)])
 async def test_what_the_webhook_answers_says_whether_it_began(status: int, raised: type[Exception], engine: N8nProvider, webhook: Webhook) -> None:
     webhook.status = [status]
@@ -492,9 +525,11 @@ async def test_what_the_webhook_answers_says_whether_it_began(status: int, raise
         await engine.submit(Attempt(attempt_id=new_id(), task_id=new_id(), kind="fitting", items=(0,), photos=()), lambda *_: None)
 
 
-async def test_a_webhook_nobody_listens_at_was_not_sent_to(session: aiohttp.ClientSession, db: Database, pool: Any, settings: GenerationSettings) -> None:
+async def test_a_webhook_nobody_listens_at_was_not_sent_to(
+    session: aiohttp.ClientSession, fetch: Fetcher, db: Database, pool: Any, settings: GenerationSettings
+) -> None:
     nowhere = N8nProvider(
-        session, partial(queries.read_callback, db), pool, UrlSigner.of_settings(settings.shared), url="http://127.0.0.1:9", secret="",
+        session, partial(queries.read_callback, db), pool, UrlSigner.of_settings(settings.shared), fetch=fetch, url="http://127.0.0.1:9", secret="",
         callback_base="http://127.0.0.1:8080", wait_seconds=2, now=db.clock.now,
     )  # fmt: skip
     with pytest.raises(NotSent):

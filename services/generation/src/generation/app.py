@@ -25,6 +25,7 @@ from generation.clients import Billing, Identity, Works
 from generation.config import CONFIG_KEYS, model_of
 from generation.consumers import subscriptions
 from generation.deps import Deps
+from generation.fetching import Fetcher
 from generation.photos import PhotoKeeper
 from generation.progress import Progress
 from generation.providers.instant import InstantProvider
@@ -67,12 +68,13 @@ async def _opened(settings: GenerationSettings, bus: Bus) -> AsyncIterator[Servi
         _opened_objects(settings) as objects,
         _opened_pool(settings) as pool,
         aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session,
+        Fetcher() as fetch,
     ):
         progress = Progress(bus, every_seconds=settings.progress_seconds)
         finish, arrive = lanes.finish_lane(db), lanes.arrival_lane(db)
         config = Config(db, CONFIG_KEYS, announce=lambda tx, key, version: tx.emit(ConfigChanged(sequence=version, config_key=key)))
         await config.read()
-        crew = _crew(settings, db, objects, pool, session, config, progress, finish, arrive) if settings.worker else Crew(progress)
+        crew = _crew(settings, db, objects, pool, session, fetch, config, progress, finish, arrive) if settings.worker else Crew(progress)
         creator = lanes.Creator(db, Billing(billing, call_seconds=settings.holds_call_seconds), crew, settings)
         create, view = lanes.create_lane(creator, flushers=settings.create_flushers), lanes.view_lane(db)
         find_work = lanes.work_lane(Works(works, call_seconds=settings.works_call_seconds))
@@ -99,6 +101,7 @@ def _crew(
     objects: ObjectStore,
     pool: Pool,
     session: aiohttp.ClientSession,
+    fetch: Fetcher,
     config: Config,
     progress: Progress,
     finish: lanes.FinishLane,
@@ -118,7 +121,7 @@ def _crew(
     )  # fmt: skip
     pictures, slots = studio, settings.picture_slots or _cores()
     if settings.provider == "n8n":
-        n8n = _n8n(settings, db, pool, session, config)
+        n8n = _n8n(settings, db, pool, session, fetch, config)
         pictures, slots = replace(studio, provider=n8n, running_max=lambda: int(config["queue_concurrency"])), settings.n8n_slots
     return Crew(
         progress, pictures=SingleWorker(pictures, songs=False, slots=slots),
@@ -126,9 +129,9 @@ def _crew(
     )  # fmt: skip
 
 
-def _n8n(settings: GenerationSettings, db: Database, pool: Pool, session: aiohttp.ClientSession, config: Config) -> N8nProvider:
+def _n8n(settings: GenerationSettings, db: Database, pool: Pool, session: aiohttp.ClientSession, fetch: Fetcher, config: Config) -> N8nProvider:
     return N8nProvider(
-        session, partial(queries.read_callback, db), pool, UrlSigner.of_settings(settings.shared), url=settings.n8n_url,
+        session, partial(queries.read_callback, db), pool, UrlSigner.of_settings(settings.shared), fetch=fetch, url=settings.n8n_url,
         secret=settings.n8n_secret.get_secret_value(), callback_base=settings.callback_url or settings.shared.public_url,
         wait_seconds=settings.n8n_wait_seconds, now=db.clock.now, model=partial(model_of, config),
     )  # fmt: skip

@@ -38,6 +38,11 @@ class PhotoRefused(Exception):
         self.detail = detail
 
 
+def is_picture(start: bytes) -> bool:
+    """Whether bytes begin as a picture that we take does."""
+    return any(start[place : place + len(magic)] == magic for magic, place, _ in _MAGIC)
+
+
 async def read_data_url(url: str, *, field: str, bytes_max: int) -> bytes:
     """The bytes of a data URL; what is too long or no picture is refused before it is decoded."""
     head = _HEAD.match(url[:40])

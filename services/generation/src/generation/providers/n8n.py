@@ -1,5 +1,6 @@
 """n8n: a webhook starts a workflow, which calls back when it is done. That the webhook answered 200 proves only that it was reached."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import Any
@@ -10,6 +11,7 @@ import orjson
 
 from common.errors import ServiceError
 from common.objects import UrlSigner
+from generation.fetching import Unfetchable
 from generation.photos import read_data_url
 from generation.providers.base import PICTURE_KINDS, Attempt, Failed, Finished, Kind, Lost, NotSent, Refused, ReportStep, Result, Running, Submitted
 from generation.providers.labelled import label_picture
@@ -26,10 +28,15 @@ TOKEN_HEADER = "X-Darkroom-Attempt-Token"
 COMPLETE_PATH = "/api/callback/task-complete"
 FAILED_PATH = "/api/callback/task-failed"
 RESULT_BYTES_MAX = 30 * 1024 * 1024
+RESULTS_BYTES_MAX = 100 * 1024 * 1024
+AT_ONCE_MAX = 4
+"""Pictures of one call back that are fetched and labelled at once."""
 
 _NOT_NOW = frozenset({404, 408, 429})
 """The workflow is not active, or the gate before it is closed: nothing was started."""
 
+Fetch = Callable[[str], Awaitable[bytes]]
+"""The picture at an address that somebody else named. Raises Unfetchable."""
 FindAnswer = Callable[[UUID, int], Awaitable[tuple[str, bytes] | None]]
 """(what it says, body) of the call that answers this attempt of this task."""
 
@@ -48,12 +55,14 @@ class N8nProvider:
 
     def __init__(
         self, session: aiohttp.ClientSession, find_answer: FindAnswer, pool: Pool, signer: UrlSigner, *,
-        url: str, secret: str, callback_base: str, wait_seconds: float, now: Callable[[], datetime], model: Callable[[], Mapping[str, Any]] = dict,
+        fetch: Fetch, url: str, secret: str, callback_base: str, wait_seconds: float, now: Callable[[], datetime],
+        model: Callable[[], Mapping[str, Any]] = dict,
     ) -> None:  # fmt: skip
         self._session = session
         self._find_answer = find_answer
         self._pool = pool
         self._signer = signer
+        self._fetch = fetch
         self._url = url.rstrip("/")
         self._headers = {"Content-Type": "application/json"} | ({SECRET_HEADER: secret} if secret else {})
         self._callback_base = callback_base.rstrip("/")
@@ -114,33 +123,45 @@ class N8nProvider:
         """n8n has no way to name an execution from outside; what it still calls back with is put aside."""
 
     async def _finished(self, attempt: Attempt, said: dict[str, Any]) -> Finished:
-        results: dict[int, Result] = {}
-        failures: dict[int, str] = {}
+        wanted: dict[int, object] = {}
         for place, image in enumerate(said.get("images") or ()):
             number = image.get("batch_index", place) if isinstance(image, dict) else None
             if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < len(attempt.items):
                 continue
-            index = attempt.items[number]
-            if index in results:
-                continue
-            try:
-                results[index] = await self._result(attempt, index, image.get("url"))
-            except Unfit as fault:
-                failures[index] = str(fault)
+            wanted.setdefault(attempt.items[number], image.get("url"))
+        allowance = _Allowance(RESULTS_BYTES_MAX)
+        slots = asyncio.Semaphore(AT_ONCE_MAX)
+
+        async def make(index: int, url: object) -> Result | Unfit | NotSent:
+            async with slots:
+                try:
+                    return await self._result(attempt, index, url, allowance)
+                except (Unfit, NotSent) as fault:
+                    return fault
+
+        made = dict(zip(wanted, await asyncio.gather(*(make(index, url) for index, url in wanted.items())), strict=True))
+        for one in made.values():
+            if isinstance(one, NotSent):
+                raise one
+        results = {index: one for index, one in made.items() if isinstance(one, Result)}
+        failures = {index: str(one) for index, one in made.items() if isinstance(one, Unfit)}
         failures = {index: failures.get(index, "the workflow made no picture of it") for index in attempt.items if index not in results}
         description = said.get("ai_description")
         return Finished(
             results=tuple(results.values()), failures=failures, description=description[:4000] if isinstance(description, str) else "", is_final=True
         )
 
-    async def _result(self, attempt: Attempt, index: int, url: object) -> Result:
+    async def _result(self, attempt: Attempt, index: int, url: object, allowance: "_Allowance") -> Result:
         """One picture, labelled; raises Unfit."""
-        if not isinstance(url, str) or url[:5].lower() != "data:":
-            raise Unfit("the picture is not a data URL, and other addresses are not fetched")
+        if not isinstance(url, str):
+            raise Unfit("the picture has no address")
         try:
-            body = await read_data_url(url, field="url", bytes_max=RESULT_BYTES_MAX)
+            body = await (read_data_url(url, field="url", bytes_max=RESULT_BYTES_MAX) if url[:5].lower() == "data:" else self._fetch(url))
         except ServiceError as refusal:
             raise Unfit(refusal.detail or "the picture's data URL cannot be read") from refusal
+        except Unfetchable as refusal:
+            raise Unfit(f"the picture was not fetched: {refusal}") from refusal
+        allowance.take(len(body))
         try:
             labelled, content_type = await self._pool.run(label_picture, body, produce_id=f"{attempt.task_id}-{index}")
         except (ValueError, OverLimit) as error:
@@ -152,3 +173,16 @@ class N8nProvider:
 
 class Unfit(Exception):
     """A picture that cannot be used."""
+
+
+class _Allowance:
+    """How much one call back may bring altogether, wherever it lies."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self._bytes_left = bytes_max
+
+    def take(self, size_bytes: int) -> None:
+        """Raises Unfit."""
+        if size_bytes > self._bytes_left:
+            raise Unfit("the pictures are too large altogether")
+        self._bytes_left -= size_bytes
