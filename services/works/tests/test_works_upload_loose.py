@@ -395,10 +395,13 @@ async def test_the_picture_that_somebody_replaced_goes(works: Any, facts: Any, p
             await consumers.on_user_told(works.deps, tx, [facts.event(fact)])
 
     await called(2, old)
-    for path in (old, new):
-        await take_back(works, {"file_name": path.rpartition("/")[2]}, user=user)
+    await take_back(works, {"file_name": old.rpartition("/")[2]}, user=user)
+    await look(works, hours=3)
+    assert (await is_there(works, old), await loose(works)) == (True, set())
     await called(3, new)
     await called(3, new)
+    await called(2, old)
+    await take_back(works, {"file_name": new.rpartition("/")[2]}, user=user)
     await look(works, hours=3)
     assert (await is_there(works, old), await is_there(works, new)) == (False, True)
     assert await loose(works) == set()
