@@ -1,5 +1,6 @@
 """The contract of both dialects, row by row, through the gateway of a live suite."""
 
+import importlib
 import re
 from collections.abc import AsyncIterator
 from typing import Any
@@ -10,9 +11,11 @@ import pytest
 from lab.dialects import TABLE, Ask, Refusal, Row, World, differences
 from lab.dialects.callers import Callers
 from lab.dialects.page import PAGE, render
+from lab.dialects.plights import CAPS
 from lab.dialects.rows import Who
 from lab.dialects.shapes import MOMENT, WORD, Some
 from lab.rig import rig_running
+from suite.members import WITH_DATA
 
 REQUIREMENTS = {
     "photo": """
@@ -35,6 +38,9 @@ REFUSAL_OF = {
     "photo": {"success": False, "message": WORD},
     "song": {"code": int, "message": WORD, "details": dict, "timestamp": MOMENT},
 }
+NOT_SHOWN = {"POST /music/tasks": {60001, 60002, 60003}, "POST /api/credits/recharge": {10005}, "POST /points/purchase": {10005}}
+"""Refusals a route names and no client can bring about: a song is asked for with the id of a photo, never with its bytes; an order's number of
+random letters would have to be taken."""
 CLOSED = {"error": {"type": "error", "message": WORD}}
 FIELDS = Some({"field": WORD, "message": WORD})
 every_row = pytest.mark.parametrize("row", TABLE, ids=str)
@@ -48,7 +54,7 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
     folder = tmp_path_factory.mktemp("dialects")
     async with (
         Callers() as callers,
-        rig_running(folder, env={**callers.environment, "IDENTITY_EMAIL_VERIFICATION": "required"}) as rig,
+        rig_running(folder, env={**callers.environment, **CAPS, "IDENTITY_EMAIL_VERIFICATION": "required"}) as rig,
         aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60)) as http,
     ):
         world = World(rig, http, callers)
@@ -87,6 +93,19 @@ def test_the_table_names_every_path_of_the_documents(dialect: str) -> None:
     asked = {" ".join(one.split()) for one in REQUIREMENTS[dialect].split("|")}
     assert asked - named == set()
     assert len(named) == len([row for row in TABLE if row.dialect == dialect]), "a row twice"
+
+
+def test_a_row_shows_every_refusal_its_route_names() -> None:
+    rows = {re.sub(r":\w+", "*", str(row)): row for row in TABLE}
+    modules = [importlib.import_module(f"{service}.api") for service in WITH_DATA]
+    routes = [route for module in modules for route in getattr(module, "ROUTES", None) or module.routes]
+    missing = []
+    for route in routes:
+        row = rows.get(re.sub(r"\{[^}]+\}", "*", f"{route.method} {route.path}"))
+        if row is not None:
+            named = {refusal.code for refusal in route.refusals} - {refusal.code for refusal in row.refusals} - NOT_SHOWN.get(str(row), set())
+            missing += [f"{row}: {code}" for code in sorted(named)]
+    assert missing == []
 
 
 def test_a_row_says_what_it_takes_and_how_it_refuses() -> None:

@@ -1,4 +1,4 @@
-"""Those who call back, as a run of the contract plays them: n8n's workflows and the sandbox's bank, with secrets only they and the suite know."""
+"""Outsiders as a run of the contract plays them: n8n's workflows, WeChat, and the sandbox's bank, with secrets only they and the suite know."""
 
 import asyncio
 import hashlib
@@ -15,6 +15,7 @@ from lab.simulator.application import Simulator, build
 from lab.simulator.behaviour import Behaviour
 
 ASKED_SECONDS = 30
+APP_ID = "wx0123456789abcdef"
 HELD = {"simulate": {"manner": "drop"}}
 """A task with these parameters is begun and never ended by its workflow."""
 FAILING = {"simulate": {"manner": "fail"}}
@@ -30,7 +31,7 @@ class Callers:
         self._url = ""
 
     async def __aenter__(self) -> Self:
-        application = build(Simulator(self.workflow_secret, behaviour=Behaviour(delay_seconds=0)))
+        application = build(Simulator(self.workflow_secret, app_id=APP_ID, app_secret=self.workflow_secret, behaviour=Behaviour(delay_seconds=0)))
         application.middlewares.append(_noting(self._asked))
         self._runner = web.AppRunner(application, shutdown_timeout=0.1)
         await self._runner.setup()
@@ -49,6 +50,10 @@ class Callers:
             "GENERATION_N8N_URL": f"{self._url}/webhook",
             "GENERATION_N8N_SECRET": self.workflow_secret,
             "BILLING_SANDBOX_SECRET": self.payment_secret,
+            "IDENTITY_WECHAT": "weixin",
+            "IDENTITY_WECHAT_URL": self._url,
+            "IDENTITY_WECHAT_APP_ID": APP_ID,
+            "IDENTITY_WECHAT_APP_SECRET": self.workflow_secret,
         }
 
     async def asked(self, task_id: str) -> dict[str, Any]:

@@ -25,7 +25,7 @@ by `python -m lab.dialects`; every row runs against a live suite through the gat
 Answers may gain fields; those named here stay. Besides the refusals of a row: a route that wants a token answers 401/10002 without a good one, an admin
 route 403/10003 to everybody else; a disabled account gets 20003 everywhere (401 in the photo dialect, 403 in the other); a body that is not JSON gets
 400/10001, an unknown path 404/10008, a method the path does not have 405/10001, a body that is too large 413, too many requests 429/10004 and a part that
-is away 503/10007, both with `Retry-After`; who has too many tasks waiting gets 429/50005 for the next.
+is away 503/10007, both with `Retry-After`.
 
 The photo dialect's refusals are `{success: false, message, data?, errors?}`, the song dialect's `{code, message, details, timestamp}`; the number is always
 in `X-Error-Code` too. A 400/10001 names the fields: `errors` (song: `details.errors`) is `[{field, message}]`. What a refusal says besides is in its row:

@@ -19,6 +19,7 @@ class Ask:
     """One request. `path` is what goes on the line, parameters filled in.
 
     On a socket `json` are the frames that are sent; then `meanwhile` happens, and it is listened to until every kind in `hears` was heard.
+    `afterwards` puts in order what the request needed.
     """
 
     path: str
@@ -29,6 +30,7 @@ class Ask:
     who: Who | None = None
     hears: tuple[str, ...] = ()
     meanwhile: Callable[[], Awaitable[None]] | None = None
+    afterwards: Callable[[], Awaitable[None]] | None = None
 
 
 MakeAsk = Callable[["World"], Awaitable[Ask]]

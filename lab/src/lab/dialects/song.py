@@ -1,12 +1,16 @@
 """The song dialect's rows: every path of the photo song's document."""
 
+import base64
 from collections.abc import Mapping
 from typing import Any
 
 from common.ids import new_id
+from lab.dialects import plights
 from lab.dialects.rows import Ask, Auth, MakeAsk, Refusal, Row, at, bad, reused
 from lab.dialects.shapes import ID, MOMENT, ORDER_NO, TOKEN, URL, WORD, Maybe, OneOf, Some
-from lab.dialects.world import UNKNOWN, World, photo_data_url
+from lab.dialects.world import UNKNOWN, World, photo_bytes, photo_data_url
+
+MIB = 1024 * 1024
 
 CREATOR = {"objectId": ID, "username": str, "avatar": Maybe(str)}
 USER = {
@@ -45,7 +49,7 @@ async def _sign_up_twice(world: World) -> Ask:
 
 
 async def _log_in(world: World) -> Ask:
-    return Ask(path="/login", json=await world.verified())
+    return Ask(path="/login", json=await plights.verified(world))
 
 
 async def _log_in_unverified(world: World) -> Ask:
@@ -73,7 +77,7 @@ async def _bobs_song(world: World) -> Ask:
 
 
 async def _log_in_disabled(world: World) -> Ask:
-    return Ask(path="/login", json=await world.disabled())
+    return Ask(path="/login", json=await plights.disabled(world))
 
 
 async def _reset(world: World) -> Ask:
@@ -94,7 +98,37 @@ async def _song_of_anothers_work(world: World) -> Ask:
 
 
 async def _song_in_debt(world: World) -> Ask:
-    return Ask(path="/music/tasks", json={"title": "x", "prompt": "x"}, headers=await world.debtor())
+    return Ask(path="/music/tasks", json={"title": "x", "prompt": "x"}, headers=await plights.debtor(world))
+
+
+async def _song_in_a_crowd(world: World) -> Ask:
+    headers, leave = await plights.crowd(world)
+    return Ask(path="/music/tasks", json={"title": "x", "prompt": "x"}, headers=headers, afterwards=leave)
+
+
+async def _work_of_a_hoarder(world: World) -> Ask:
+    return Ask(path="/works", json={"title": "x", "image": plights.noise_data_url()}, headers=await plights.hoarder(world))
+
+
+async def _purchase_of_a_shopper(world: World) -> Ask:
+    return Ask(path="/points/purchase", json={"packageId": "points-800", "payment": _PAID_2}, headers=await plights.shopper(world))
+
+
+async def _sign_up_disabled(world: World) -> Ask:
+    """The same sign-up again, after the account was closed."""
+    ask = Ask(path="/users", json=_newcomer(), headers={"Idempotency-Key": new_id().hex})
+    user = await world.ask("POST", ask.path, who="nobody", json=ask.json, headers=ask.headers)
+    await plights.disable(world, user["objectId"])
+    return ask
+
+
+def _picture(path: str, field: str, content: bytes, others: Mapping[str, Any], *, more: int = 0) -> MakeAsk:
+    """These bytes, and so many empty ones, sent as a picture."""
+
+    async def make(_world: World) -> Ask:
+        return Ask(path=path, json={**others, field: "data:image/jpeg;base64," + base64.b64encode(content + bytes(more)).decode()})
+
+    return make
 
 
 async def _song_without_points(world: World) -> Ask:
@@ -117,6 +151,10 @@ SONG: tuple[Row, ...] = (
         bad("/users", "a password of seven letters", {**_newcomer(), "password": "seven 7"}),
         bad("/users", "a picture from elsewhere", {**_newcomer(), "avatar": "https://example.com/me.jpg"}),
         Refusal(409, 10005, "the address is taken", _sign_up_twice),
+        Refusal(415, 60002, "a picture that is none", _picture("/users", "avatar", b"<html>hello</html>", _newcomer())),
+        Refusal(400, 60003, "a picture that does not decode", _picture("/users", "avatar", photo_bytes()[:200], _newcomer())),
+        Refusal(413, 60001, "a picture of more than 10 MB", _picture("/users", "avatar", photo_bytes(), _newcomer(), more=10 * MIB)),
+        Refusal(403, 20003, "a repeated sign-up, whose account is disabled by now", _sign_up_disabled),
         reused("/users", _newcomer(), but={"username": "another"}),
         status=201,
         takes={"username": "text", "email": "text", "password": "text", "avatar?": "file, data URL or link to an upload"},
@@ -154,6 +192,8 @@ SONG: tuple[Row, ...] = (
         at("/works", json={"title": "Sea", "description": "waves", "image": photo_data_url(), "style": "folk", "tags": ["sea"]}),
         bad("/works", "a picture that does not decode", {"title": "x", "image": "data:image/png;base64,iVBORw0KGgo="}, status=422, code=30001),
         bad("/works", "not a picture", {"title": "x", "image": "data:image/png;base64,PGI+aGVsbG88L2I+"}, status=422, code=30001),
+        Refusal(413, 60001, "a picture of more than 10 MB", _picture("/works", "image", photo_bytes(), {"title": "x"}, more=10 * MIB)),
+        Refusal(413, 60004, "no more room: something must be deleted first", _work_of_a_hoarder, data={"used_bytes": int, "bytes_max": int}),
         bad("/works", "a picture from elsewhere", {"title": "x", "image": "https://example.com/photo.jpg"}),
         Refusal(400, 10001, "another's upload", _work_of_anothers_upload),
         bad("/works", "no title", {"image": photo_data_url()}),
@@ -197,6 +237,7 @@ SONG: tuple[Row, ...] = (
         bad("/music/tasks", "a photo that does not exist", {"title": "x", "tags": [], "workId": UNKNOWN}, status=404, code=30000),
         Refusal(404, 30000, "another's photo", _song_of_anothers_work),
         Refusal(409, 40002, "a payment was given back and had been spent", _song_in_debt, data={"receivable": int}),
+        Refusal(429, 50005, "too many tasks of theirs are waiting", _song_in_a_crowd, data={"waiting": int, "limit": int}),
         reused("/music/tasks", {"title": "Sea", "prompt": "waves"}, but={"prompt": "wind"}),
         status=201,
         takes={"title?": "text", "tags?": "[text]", "prompt": "text, unless a photo is named", "negative_tags?": "[text]", "workId?": "id of a photo of mine"},
@@ -232,6 +273,7 @@ SONG: tuple[Row, ...] = (
         bad("/points/purchase", "an unknown package", {"packageId": "no-such", "payment": {"method": "stripe", "amount": 2}}, status=402, code=40001),
         bad("/points/purchase", "an unknown way to pay", {"packageId": "points-800", "payment": {"method": "shells", "amount": 2}}),
         bad("/points/purchase", "another amount", {"packageId": "points-800", "payment": {"method": "stripe", "amount": 1.99}}, status=402, code=40001),
+        Refusal(429, 10004, "too many orders of theirs are open", _purchase_of_a_shopper),
         bad("/points/purchase", "no payment", {"packageId": "points-800"}),
         reused(
             "/points/purchase",

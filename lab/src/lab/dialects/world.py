@@ -4,7 +4,7 @@ import asyncio
 import base64
 import io
 import json
-import re
+import os
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -85,7 +85,14 @@ class World:
             # A client warns before it sends much at once, and tests take warnings for errors.
             more["data"] = io.BytesIO(json.dumps(ask.json).encode())
             headers.setdefault("Content-Type", "application/json")
-        async with self.http.request(method, self.rig.url + ask.path, headers=headers, allow_redirects=False, **more) as answer:
+        try:
+            return await self._asked(method, ask.path, headers, more)
+        finally:
+            if ask.afterwards is not None:
+                await ask.afterwards()
+
+    async def _asked(self, method: str, path: str, headers: dict[str, str], more: dict[str, Any]) -> tuple[int, Any, dict[str, str]]:
+        async with self.http.request(method, self.rig.url + path, headers=headers, allow_redirects=False, **more) as answer:
             raw = await answer.read()
             try:
                 body: Any = await answer.json(content_type=None) if raw else None
@@ -160,63 +167,6 @@ class World:
         wish = {"username": name, "email": f"{name}@people.example", "password": "correct horse battery"}
         user = await self.ask("POST", "/users", who="nobody", json=wish)
         return str(user["objectId"]), {"Authorization": f"Bearer {user['sessionToken']}"}
-
-    async def disabled(self) -> dict[str, str]:
-        """The login of somebody who may no longer."""
-
-        async def make() -> dict[str, str]:
-            name = f"gone{new_id().hex[-8:]}"
-            login = {"email": f"{name}@people.example", "password": "correct horse battery"}
-            user = await self.ask("POST", "/users", who="nobody", json={"username": name, **login})
-            await self.ask("PUT", f"/api/admin/users/{user['objectId']}", who="admin", json={"status": "disabled"})
-            return login
-
-        return dict(await self.once("disabled", make))
-
-    async def verified(self) -> dict[str, str]:
-        """The login of somebody who followed the link in their mail."""
-
-        async def make() -> dict[str, str]:
-            name = f"sure{new_id().hex[-8:]}"
-            login = {"email": f"{name}@people.example", "password": "correct horse battery"}
-            await self.ask("POST", "/users", who="nobody", json={"username": name, **login})
-            await self.ask("POST", "/v1/email-verifications", who="nobody", json={"token": await self._mailed_token(login["email"])})
-            return login
-
-        return dict(await self.once("verified", make))
-
-    async def _mailed_token(self, address: str) -> str:
-        """What follows the # of the link in the one mail to an address."""
-        found: list[str] = []
-
-        async def has_come() -> bool:
-            async with self.http.get(self.rig.environment["DARKROOM_MAILBOX_URL"] + "/mails.json") as answer:
-                texts = [mail["text"] for mail in (await answer.json())["mails"] if mail["to"] == address]
-            found.extend(link[1] for text in texts if (link := re.search(r"https?://[^\s#]+#(\S+)", text)))
-            return bool(found)
-
-        await self.until(has_come, f"the mail to {address}")
-        return found[0]
-
-    async def debtor(self) -> dict[str, str]:
-        """Somebody who spent points and credits of payments that were given back; headers to ask with."""
-
-        async def make() -> dict[str, str]:
-            user_id, headers = await self.newcomer()
-            me: dict[str, Any] = {"who": "nobody", "headers": headers}
-            points = await self.ask("POST", "/points/purchase", json={"packageId": "points-800", "payment": {"method": "stripe", "amount": 2}}, **me)
-            credit = (await self.ask("POST", "/api/credits/recharge", json={"package_id": "basic", "payment_method": "wechat"}, **me))["data"]
-            for order_no, params, asset, spent in (
-                (points["orderNo"], points["payment"]["params"], "point", 900),
-                (credit["order_no"], credit["payment_params"], "credit", 105),
-            ):
-                async with self.http.post(params["pay_url"], data={"decision": "pay"}) as answer:
-                    assert answer.status == 200, await answer.text()
-                await self.rig.grant(user_id, -spent, asset=asset)
-                await self.ask("POST", f"/v1/admin/orders/{order_no}/refund", who="admin", json={"reason": "asked for it"})
-            return headers
-
-        return dict(await self.once("debtor", make))
 
     async def begun_song(self, who: Who = "alice", *, fresh: bool = False) -> str:
         """A song task of this person, wherever it is; a fresh one has just begun. Songs take their time, so it is good to begin them early."""
@@ -311,6 +261,13 @@ def photo_bytes() -> bytes:
     """A small photo."""
     stored = io.BytesIO()
     Image.linear_gradient("L").resize((120, 90)).convert("RGB").save(stored, "JPEG")
+    return stored.getvalue()
+
+
+def noise_bytes() -> bytes:
+    """A photo of nothing, another each time, and as large as one of its size gets."""
+    stored = io.BytesIO()
+    Image.frombytes("RGB", (500, 500), os.urandom(500 * 500 * 3)).save(stored, "JPEG", quality=95)
     return stored.getvalue()
 
 

@@ -1,5 +1,6 @@
 """The photo dialect: credits and orders."""
 
+from lab.dialects import plights
 from lab.dialects.photo.words import OK, ORDER, PACKAGE, PAGE, RECORD, data, row
 from lab.dialects.rows import Ask, Refusal, Row, at, bad, reused
 from lab.dialects.shapes import ORDER_NO, WORD, OneOf, Some
@@ -12,6 +13,10 @@ async def _order(world: World) -> Ask:
 
 async def _bobs_order(world: World) -> Ask:
     return Ask(path=f"/api/credits/orders/{await world.order('bob')}")
+
+
+async def _recharge_of_a_shopper(world: World) -> Ask:
+    return Ask(path="/api/credits/recharge", json={"package_id": "basic", "payment_method": "wechat"}, headers=await plights.shopper(world))
 
 
 async def _my_orders(world: World) -> Ask:
@@ -87,6 +92,7 @@ CREDITS: tuple[Row, ...] = (
         at("/api/credits/recharge", json={"package_id": "basic", "payment_method": "wechat"}),
         bad("/api/credits/recharge", "an unknown way to pay", {"package_id": "basic", "payment_method": "shells"}),
         bad("/api/credits/recharge", "an unknown package", {"package_id": "no-such-package", "payment_method": "wechat"}, status=402, code=40001),
+        Refusal(429, 10004, "too many orders of theirs are open", _recharge_of_a_shopper),
         reused("/api/credits/recharge", {"package_id": "basic", "payment_method": "wechat"}, but={"payment_method": "alipay"}),
         takes={"package_id": "text", "payment_method": "wechat, alipay"},
     ),

@@ -4,6 +4,7 @@ import base64
 from typing import Any
 
 from common.ids import new_id
+from lab.dialects import plights
 from lab.dialects.photo.words import KIND, OK, PAGE, QUEUE, TASK, WORK, data, row
 from lab.dialects.rows import Ask, MakeAsk, Refusal, Row, at, bad
 from lab.dialects.shapes import ID, WORD, Maybe, Some
@@ -33,7 +34,12 @@ async def _create_without_credits(world: World) -> Ask:
 
 
 async def _create_in_debt(world: World) -> Ask:
-    return Ask(path="/api/tasks/create", json=await _wish(world, images=[photo_data_url()]), headers=await world.debtor())
+    return Ask(path="/api/tasks/create", json=await _wish(world, images=[photo_data_url()]), headers=await plights.debtor(world))
+
+
+async def _create_in_a_crowd(world: World) -> Ask:
+    headers, leave = await plights.crowd(world)
+    return Ask(path="/api/tasks/create", json=await _wish(world), headers=headers, afterwards=leave)
 
 
 async def _create_from_elsewhere(world: World) -> Ask:
@@ -102,6 +108,7 @@ TASKS: tuple[Row, ...] = (
         Refusal(413, 60001, "a data URL of more than 10 MB", _create_from(photo_bytes()[:200], more=10 * 1024 * 1024)),
         Refusal(409, 40002, "a payment was given back and had been spent", _create_in_debt, data={"receivable": int}),
         Refusal(422, 10006, "the Idempotency-Key of another body", _create_reused),
+        Refusal(429, 50005, "too many tasks of theirs are waiting", _create_in_a_crowd, data={"waiting": int, "limit": int}),
         takes={
             "type": "fitting, photography, travel",
             "batch_count?": "1 to 50",
