@@ -10,11 +10,13 @@ import asyncpg
 import orjson
 import pytest
 
+from billing.app import MIGRATIONS
 from billing.domain import Order, OrderState
 from billing.store import orders, records
 from billing.store.orders import OrderFilter
 from billing.store.records import RecordFilter
 from common.ids import new_id
+from common.migrate import every_migration, migrate
 from common.testing.explained import Look, best_ms_of, blocks_of, filled
 
 FEW, MANY = 20_000, 200_000
@@ -172,3 +174,23 @@ async def test_numbers_of_orders_follow_what_becomes_of_them(bank: Any, user_id:
         _, total = await orders.list_orders(conn, OrderFilter(), offset=0, limit=1)
         found, beyond = await orders.list_orders(conn, OrderFilter(None, "paid"), offset=3, limit=5)
     assert (total, len(found), beyond) == (len(ways), 0, 3)
+
+
+async def test_orders_from_before_they_were_counted_are_counted(make_database: Any) -> None:
+    database = await make_database("billing")
+    files = every_migration(MIGRATIONS)
+    counted = next(place for place, file in enumerate(files) if file.name == "0015_count_orders.sql")
+    await migrate(database.owner_url, files[:counted], service_role=database.name)
+    conn = await asyncpg.connect(database.owner_url)
+    try:
+        await conn.execute(ORDERS, None, 100, 0)
+        await conn.execute(
+            """
+            INSERT INTO order_day (day, currency, created, paid, refunded)
+            SELECT '2026-01-01', 'CNY', count(*), count(paid_at), count(*) FILTER (WHERE state = 'refunded') FROM payment_order
+            """
+        )
+        await migrate(database.owner_url, files, service_role=database.name)
+        await check_numbers(conn)
+    finally:
+        await conn.close()

@@ -12,8 +12,10 @@ import orjson
 import pytest
 
 from common.ids import new_id
+from common.migrate import every_migration, migrate
 from common.testing.explained import Look, best_ms_of, blocks_of, filled
 from works import store
+from works.app import MIGRATIONS
 from works.domain import EVERYBODYS_ROWS_MAX, PICTURE_KINDS, Everybodys, Place, Reach, Wanted
 
 FEW, MANY = 20_000, 200_000
@@ -164,3 +166,19 @@ async def test_a_page_of_works_costs_the_same_in_any_table_and_page_1000_little(
     assert max(blocks.values()) <= DEEP_BLOCKS_MAX, blocks
     took = {name: await best_ms_of(conn, look, enough_ms=DEEP_MS_MAX) for name, look in deep.items()}
     assert max(took.values()) <= DEEP_MS_MAX, took
+
+
+async def test_works_from_before_tags_were_kept_are_found_by_them(make_database: Any) -> None:
+    database = await make_database("works")
+    files = every_migration(MIGRATIONS)
+    kept = next(place for place, file in enumerate(files) if file.name == "0006_create_own_tag.sql")
+    await migrate(database.owner_url, files[:kept], service_role=database.name)
+    conn = await asyncpg.connect(database.owner_url)
+    try:
+        owner = new_id()
+        await conn.execute(WORKS, owner, 100, 0)
+        await migrate(database.owner_url, files, service_role=database.name)
+        totals = [await store.count_works(conn, Wanted(reaches=(Reach(owner, is_public),), tag="sea", limit=1)) for is_public in (None, True, False)]
+        assert totals == [90, 80, 10]
+    finally:
+        await conn.close()
