@@ -30,6 +30,8 @@ class Simulator:
     """What the webhooks were asked."""
     sent: list[dict[str, Any]] = field(default_factory=list)
     """How calls back were answered."""
+    tokens: dict[str, list[str]] = field(default_factory=dict)
+    """Of every attempt of a task, in order."""
     codes: set[str] = field(default_factory=set)
     """WeChat codes that were exchanged."""
     session: aiohttp.ClientSession | None = None
@@ -40,6 +42,16 @@ class Simulator:
         task = asyncio.create_task(work, name="workflow")
         self.under_way.add(task)
         task.add_done_callback(self.under_way.discard)
+
+    def remember(self, task_id: str, token: str) -> None:
+        """An attempt's token, within limits."""
+        self.tokens.setdefault(task_id, []).append(token)
+        while len(self.tokens) > SEEN_MAX:
+            del self.tokens[next(iter(self.tokens))]
+
+    def token_of_another(self, task_id: str) -> str:
+        """The newest token of another task; no token where there is none."""
+        return next((tokens[-1] for other, tokens in reversed(self.tokens.items()) if other != task_id), "no other task was seen")
 
     def note(self, notes: list[dict[str, Any]], entry: dict[str, Any]) -> None:
         """Remember, within limits."""

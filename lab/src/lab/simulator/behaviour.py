@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
-Manner = Literal["well", "drop", "duplicate", "forge", "fail", "before-answer", "partial", "refuse", "break"]
+Manner = Literal["well", "drop", "duplicate", "forge", "fail", "before-answer", "partial", "refuse", "break", "steal", "supersede"]
 """`drop` never calls back; `duplicate` calls back three times; `forge` sends a call with a wrong secret and one with a wrong token, and then a right one;
 `fail` says that it failed; `before-answer` calls back before the webhook answers; `partial` leaves the last picture out;
-`refuse` answers 403; `break` answers 500 and calls back all the same."""
+`refuse` answers 403; `break` answers 500 and calls back all the same; `steal` first calls with the token of another task; `supersede` says that the first
+attempt may be repeated, and calls for it all the same once the second is under way."""
 MANNERS: tuple[Manner, ...] = get_args(Manner)
 DELAY_SECONDS_MAX = 3600.0
 

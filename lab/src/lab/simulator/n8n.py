@@ -43,6 +43,7 @@ async def _take(simulator: Simulator, request: web.Request) -> web.Response:
         return web.Response(text="Authorization data is wrong!", status=403)
     asked: dict[str, Any] = await request.json()
     simulator.note(simulator.seen, {"workflow": workflow, **{name: value for name, value in asked.items() if name != "attempt_token"}})
+    simulator.remember(asked["task_id"], asked["attempt_token"])
     behaviour = _behaviour_for(simulator, asked)
     if behaviour.manner == "refuse":
         return web.Response(text="Authorization data is wrong!", status=403)
@@ -82,6 +83,10 @@ class Workflow:
             return
         await asyncio.sleep(self._behaviour.delay_seconds)
         name = {"task_id": asked["task_id"], "attempt_token": asked["attempt_token"]}
+        first = self._simulator.tokens[asked["task_id"]][0]
+        if manner == "supersede" and first == asked["attempt_token"]:
+            await self._call(asked["failed_callback_url"], {**name, "error": "the simulator was told to be busy", "retryable": True})
+            return
         if manner == "fail":
             await self._call(asked["failed_callback_url"], {**name, "error": "the simulator was told to fail"})
             return
@@ -94,6 +99,10 @@ class Workflow:
         if manner == "forge":
             await self._call(asked["callback_url"], body, secret="not the secret")
             await self._call(asked["callback_url"], {**body, "attempt_token": "not-the-token"})
+        if manner == "steal":
+            await self._call(asked["callback_url"], {**body, "attempt_token": self._simulator.token_of_another(asked["task_id"])})
+        if manner == "supersede":
+            await self._call(asked["callback_url"], {**body, "attempt_token": first})
         for _ in range(3 if manner == "duplicate" else 1):
             await self._call(asked["callback_url"], body)
 
