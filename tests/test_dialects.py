@@ -14,6 +14,7 @@ from lab.dialects.page import PAGE, render
 from lab.dialects.plights import CAPS
 from lab.dialects.rows import Who
 from lab.dialects.shapes import MOMENT, WORD, Some
+from lab.openapi import Listener
 from lab.rig import rig_running
 from suite.members import WITH_DATA
 
@@ -49,7 +50,7 @@ every_row_with_a_body = pytest.mark.parametrize("row", [row for row in TABLE if 
 
 
 @pytest.fixture(scope="module")
-async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Listener]:
     """A suite whose pictures workflows make, whose bank signs, and that lets nobody log in with an address that is not verified."""
     folder = tmp_path_factory.mktemp("dialects")
     async with (
@@ -57,7 +58,7 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
         rig_running(folder, env={**callers.environment, **CAPS, "IDENTITY_EMAIL_VERIFICATION": "required"}) as rig,
         aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60)) as http,
     ):
-        world = World(rig, http, callers)
+        world = Listener(rig, http, callers)
         await world.prepare()
         yield world
         await world.close()
@@ -155,3 +156,10 @@ async def test_a_row_refuses_what_is_not_json(world: World, row: Row) -> None:
     for quoted in (b"{", b"[1", b"\xff\xfe", b'{"a": NaN}'):
         got = await world.send(row.method, Ask(path=path), who=owner_of(row, Ask(path=path)), quoted=quoted)
         assert judge(row, Refusal(400, 10001, "", row.ask), *got) == [], quoted
+
+
+async def test_every_answer_was_one_that_the_document_knows(world: Listener) -> None:
+    """Whatever the tests above were answered."""
+    await world.send("GET", Ask(path="/health"), who="nobody")
+    told = world.told(await world.document())
+    assert not told.faults, str(told)
