@@ -364,10 +364,11 @@ async def test_a_song_of_my_photo_is_added_to_that_work(edge: Any, db: Database,
 
 
 async def test_a_song_of_anothers_or_no_photo_is_refused_before_anything_is_held(edge: Any, neighbours: Any) -> None:
-    user, foreign, bare = new_id(), new_id(), new_id()
+    user, foreign, bare, gone = new_id(), new_id(), new_id(), new_id()
     neighbours.works[foreign] = {"work_id": str(foreign), "user_id": str(new_id()), "image_key": "k", "title": "", "is_favorite": False, "is_public": True}
     neighbours.works[bare] = {"work_id": str(bare), "user_id": str(user), "image_key": None, "title": "", "is_favorite": False, "is_public": False}
-    for work_id, expected in ((foreign, (404, 30000)), (new_id(), (404, 30000)), (bare, (400, 10001)), ("no-id", (400, 10001))):
+    neighbours.works[gone] = {**neighbours.works[bare], "work_id": str(gone), "image_key": "k", "is_deleted": True}
+    for work_id, expected in ((foreign, (404, 30000)), (gone, (404, 30000)), (new_id(), (404, 30000)), (bare, (400, 10001)), ("no-id", (400, 10001))):
         status, body, _ = await edge.call("POST", "/music/tasks", user, json={"workId": str(work_id)})
         assert (status, body["code"]) == expected
     neighbours.is_away = True

@@ -70,6 +70,24 @@ async def test_a_task_is_shown_from_its_birth_to_its_work(edge: Any, db: Databas
     assert edge.deps.signer.key_of(work["thumbnail_url"]) == thumbnail_key(f"results/x/0-{SHA256}.webp")
 
 
+@pytest.mark.parametrize("path", ["/api/tasks/{}", "/music/tasks/{}"])
+async def test_a_task_shows_nothing_of_a_work_that_its_owner_deleted(
+    edge: Any, db: Database, ask: Any, write: Any, claim: Any, neighbours: Any, path: str
+) -> None:
+    user, is_song = new_id(), path.startswith("/music")
+    task = await write(ask(user_id=user, **({"kind": "song", "asked": 1, "scene_id": None} if is_song else {})))
+    (mine,) = await claim(songs=is_song)
+    await finish(db, mine, an_item())
+    neighbours.works[task.task_id] = {
+        "work_id": str(task.task_id), "user_id": str(user), "image_key": None, "title": "", "is_favorite": False, "is_public": False, "is_deleted": True,
+    }  # fmt: skip
+    status, body, _ = await edge.call("GET", path.format(task.task_id), user)
+    assert status == 200
+    assert "results/" not in str(body)
+    assert (body["status"] if is_song else body["data"]["task"]["status"]) == ("SUCCESS" if is_song else "completed")
+    assert (body["audioUrl"], body.get("work")) == (None, None) if is_song else body["data"]["work"] is None
+
+
 async def test_a_work_is_shown_with_plain_flags_while_works_is_away(edge: Any, db: Database, ask: Any, write: Any, claim: Any, neighbours: Any) -> None:
     user = new_id()
     task = await write(ask(user_id=user))

@@ -337,9 +337,15 @@ async def test_other_services_learn_whose_works_they_are(works: Any, facts: Any,
     assert set(known) == set(ids[:4])
     assert known[str(task)] == {
         "work_id": str(task), "user_id": str(user), "image_key": facts.picture(task, 0).key, "title": "A trip", "is_favorite": False, "is_public": False,
+        "is_deleted": False,
     }  # fmt: skip
     assert known[photo["objectId"]]["image_key"] == works.deps.signer.key_of(photo["imageUrl"])
     assert (known[str(song)]["image_key"], known[str(waiting)]["image_key"]) == (facts.song(song).cover_key, None)
+
+    assert (await works.ask("DELETE", f"/api/works/{task}", user=user))[0] == 200
+    _, _, body = await works.ask("POST", "/internal/works/list", json={"work_ids": [str(task)]}, headers={"Authorization": f"Bearer {token}"})
+    (left,) = body["works"]
+    assert (left["is_deleted"], left["image_key"], left["title"], left["user_id"]) == (True, None, "", str(user))
 
 
 async def test_users_cannot_ask_what_services_ask(works: Any) -> None:

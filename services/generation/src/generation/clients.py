@@ -94,6 +94,7 @@ class KeptWork(BaseModel):
     title: str | None = None
     is_favorite: bool = False
     is_public: bool = False
+    is_deleted: bool = False
 
 
 class KeptWorks(BaseModel):
@@ -156,9 +157,13 @@ class Works:
         self._call_seconds = call_seconds
 
     async def list_works(self, work_ids: Sequence[UUID]) -> dict[UUID, OwnedWork]:
-        """Those of these works that exist. Raises Unavailable."""
+        """Those of these works that exist, or did. Raises Unavailable."""
         asked = WorkIds(work_ids=list(work_ids))
         answer = await self._client.post("/internal/works/list", asked, KeptWorks, deadline_seconds=self._call_seconds, repeatable=True)
         return {
-            work.work_id: OwnedWork(work.work_id, work.user_id, work.image_key, work.title or "", work.is_favorite, work.is_public) for work in answer.works
-        }
+            work.work_id: OwnedWork(
+                work_id=work.work_id, user_id=work.user_id, image_key=work.image_key, title=work.title or "", is_favorite=work.is_favorite,
+                is_public=work.is_public, is_deleted=work.is_deleted,
+            )
+            for work in answer.works
+        }  # fmt: skip

@@ -42,7 +42,7 @@ async def _photo_of(request: Request[Deps], ask: shapes.CreateSong) -> OwnedWork
             raise InvalidParameter.of("prompt", "is required unless workId names a photo of yours")
         return None
     work = await request.deps.find_work(ask.workId)
-    if work is None or work.user_id != request.user_id:
+    if work is None or work.is_deleted or work.user_id != request.user_id:
         raise WorkNotFound()
     if work.image_key is None and not ask.prompt:
         raise InvalidParameter.of("workId", "names a work without a photo")

@@ -197,6 +197,7 @@ class OwnedWork:
     title: str
     is_favorite: bool
     is_public: bool
+    is_deleted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -264,8 +264,8 @@ def _failure_of(task: Task, to: Rendering) -> tuple[int, str] | None:
 
 
 def render_work(task: Task, items: Sequence[Item], *, to: Rendering, kept: OwnedWork | None) -> PhotoWork | None:
-    """What an ended task delivered; flags as works says where it answered, else as they are for a new work."""
-    if task.state not in ENDED or not items:
+    """What an ended task delivered, until its owner deletes it; flags as works says where it answered, else as they are for a new work."""
+    if task.state not in ENDED or not items or (kept is not None and kept.is_deleted):
         return None
     outcome = task.outcome
     song = items[0] if task.kind == "song" else None

@@ -105,10 +105,11 @@ def render_song_task(
     task: Task, items: Sequence[Item], *, to: Rendering, percent: int | None, creator: Creator | Pointer, kept: OwnedWork | None = None,
     as_created: bool = False,
 ) -> SongTask:  # fmt: skip
-    """A music task in this dialect's words; `as_created` renders it as it was answered when it was created."""
+    """A music task in this dialect's words, without a song once that is deleted; `as_created` renders it as it was answered when it was created."""
+    has_songs = task.state in ENDED and not as_created and not (kept is not None and kept.is_deleted)
     state: State = "queued" if as_created else task.state
     brief = task.brief
-    links = [] if as_created or state not in ENDED else [to.link(item.key) for item in items]
+    links = [to.link(item.key) for item in items] if has_songs else []
     return SongTask(
         taskId=task.task_id, status=STATUSES[state], audioUrl=links[0] if links else None, audioUrls=links if len(links) > 1 else None,
         params=SongParams(

@@ -15,12 +15,15 @@ async def list_known_works(request: Request[Deps]) -> Answer:
     asked: WorkIds = request.body
     async with request.deps.db.read() as conn:
         works = await store.load_works(conn, asked.work_ids)
+        missing = set(asked.work_ids) - {work.work_id for work in works}
+        deleted = await store.list_deleted(conn, list(missing)) if missing else {}
     known = [
         KnownWork(
             work_id=work.work_id, user_id=work.user_id, image_key=work.image_key, title=work.title, is_favorite=work.is_favorite, is_public=work.is_public
         )
         for work in works
     ]
+    known += [KnownWork(work_id=work_id, user_id=user_id, is_deleted=True) for work_id, user_id in deleted.items()]
     return Answer(KnownWorks(works=known))
 
 

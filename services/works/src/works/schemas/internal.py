@@ -14,14 +14,15 @@ class WorkIds(Model):
 
 
 class KnownWork(Model):
-    """Whose a work is, what it shows, and its flags."""
+    """Whose a work is, what it shows, and its flags. A deleted one shows nothing."""
 
     work_id: UUID
     user_id: UUID
-    image_key: str | None
-    title: str
-    is_favorite: bool
-    is_public: bool
+    image_key: str | None = None
+    title: str = ""
+    is_favorite: bool = False
+    is_public: bool = False
+    is_deleted: bool = False
 
 
 class KnownWorks(Model):

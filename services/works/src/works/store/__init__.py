@@ -15,7 +15,7 @@ from works.store.files import (
     lock_storage,
     move_storage,
 )
-from works.store.lists import count_all, count_everybodys, count_works, list_everybodys, list_works, load_work, load_works
+from works.store.lists import count_all, count_everybodys, count_works, list_deleted, list_everybodys, list_works, load_work, load_works
 from works.store.marks import (
     delete_likes,
     delete_plays,
@@ -39,6 +39,7 @@ __all__ = [
     "claim_loose_object", "complete_photos", "count_all", "count_everybodys", "count_incoming", "count_works", "delete_files", "delete_likes",
     "delete_loose_objects", "delete_plays", "empty_orphans", "empty_works", "find_growing", "find_storage", "has_file", "insert_admin_actions",
     "insert_files", "insert_likes", "insert_loose_objects", "insert_plays", "insert_tags", "insert_works", "is_named", "keep_names", "keep_songs", "keep_works",
-    "list_due_objects", "list_everybodys", "list_works", "load_body_hashes", "load_files", "load_work", "load_works", "lock_storage", "lock_works",
+    "list_deleted", "list_due_objects", "list_everybodys", "list_works", "load_body_hashes", "load_files", "load_work", "load_works",
+    "lock_storage", "lock_works",
     "move_counts", "move_creations_back", "move_shelves", "move_storage", "move_tally", "save_marks", "save_tags",
 ]  # fmt: skip

@@ -25,6 +25,12 @@ async def load_works(conn: asyncpg.Connection, work_ids: Sequence[UUID]) -> list
     return [_work(row) for row in await conn.fetch(_shown("SELECT * FROM work WHERE work_id = ANY($1::uuid[]) AND status <> 'deleted'"), work_ids)]
 
 
+async def list_deleted(conn: asyncpg.Connection, work_ids: Sequence[UUID]) -> dict[UUID, UUID]:
+    """Those of these works that were deleted, and whose they were."""
+    rows = await conn.fetch("SELECT work_id, user_id FROM work WHERE work_id = ANY($1::uuid[]) AND status = 'deleted'", work_ids)
+    return {row["work_id"]: row["user_id"] for row in rows}
+
+
 async def list_works(conn: asyncpg.Connection, wanted: Wanted) -> list[Work]:
     """A page of works, the newest first. Each reach walks an index of its own."""
     args: list[object] = []
