@@ -26,7 +26,7 @@ from common.objects import UrlSigner
 from common.testing.doors import Door, Passes, open_door
 from generation import commands, queries
 from generation.api import callback
-from generation.domain import Brief, Cancel, Task
+from generation.domain import Arrival, AttemptEnd, Brief, Callback, Cancel, Task
 from generation.fetching import Fetcher, Unfetchable
 from generation.providers.base import Attempt, Lost, NotSent, Refused
 from generation.providers.n8n import N8nProvider
@@ -329,6 +329,26 @@ async def test_what_the_webhook_answers_after_a_call_back_changes_nothing(
     assert len(studio.webhook.asked) == 1
 
 
+@pytest.mark.parametrize("end", ["succeeded", "failed"])
+async def test_who_was_fenced_off_by_a_call_back_leaves_the_attempt_to_whoever_applies_it(
+    end: Any, db: Database, clock: FakeClock, ask: Any, write: Any, claim: Any
+) -> None:
+    task = await write(ask())
+    (first,) = await claim()
+    token = hashlib.sha256(b"a token").digest()
+    attempt = commands.Attempt(
+        attempt_no=1, item_index=None, claim_no=first.claim_no, state="submitting", provider="n8n", created_at=clock.now(), token_hash=token,
+    )  # fmt: skip
+    async with db.transaction() as tx:
+        assert await commands.open_attempt(tx, first, attempt)
+    async with db.transaction() as tx:
+        said = Callback(task.task_id, token, "complete", hashlib.sha256(b"{}").digest(), b"{}")
+        assert await commands.take_callbacks(tx, [said]) == ["taken"]
+    async with db.transaction() as tx:
+        assert await commands.save_arrivals(tx, [Arrival(task.task_id, first.claim_no, [], AttemptEnd(1, end))]) == [False]
+    assert await journal(db, task.task_id) == ["submitting"], "an attempt with an end would be followed by another, and the workflow started again"
+
+
 async def test_the_same_call_twice_and_another_after_it_are_one_end(
     db: Database, ask: Any, write: Any, open_studio: Any, read_task: ReadTask, said: Said
 ) -> None:
@@ -508,6 +528,7 @@ async def test_a_picture_that_lies_elsewhere_is_fetched_labelled_and_kept(
     async with open_studio() as studio:
         task = await write(ask(asked=2))
         asked = await studio.webhook.next()
+        await waits(db, task.task_id)
         images = [{"url": "https://files.example/0.png", "batch_index": 0}, {"url": "https://files.example/gone.png", "batch_index": 1}]
         assert (await studio.say("task-complete", {**completion(asked), "images": images}))[0] == 200
         ended = await until(read_task, task.task_id, "completed", "failed")

@@ -240,13 +240,13 @@ async def save_arrivals(tx: Tx, asks: Sequence[Arrival]) -> list[bool]:
     if rows:
         await items.save_items(tx.conn, list(rows.values()))
     ends = [(ask.task_id, ask.attempt if keeps else _too_late(ask.attempt)) for ask, keeps in zip(asks, kept, strict=True) if ask.attempt is not None]
-    # Who was fenced off by a call back may not end the attempt that it answers.
+    # Who was fenced off by a call back may not end the attempt that it answers: whoever applies it does, and finds the attempt open.
     answered = {
-        ask.task_id
+        (ask.task_id, ask.attempt.attempt_no)
         for ask, keeps in zip(asks, kept, strict=True)
-        if not keeps and ask.attempt is not None and ask.attempt.state == "failed" and await callbacks.has_taken(tx.conn, ask.task_id, ask.attempt.attempt_no)
+        if not keeps and ask.attempt is not None and await callbacks.has_taken(tx.conn, ask.task_id, ask.attempt.attempt_no)
     }
-    ends = [(task_id, end) for task_id, end in ends if task_id not in answered or end.state != "failed"]
+    ends = [(task_id, end) for task_id, end in ends if (task_id, end.attempt_no) not in answered]
     if ends:
         await attempts.save_attempts(tx.conn, ends, now=tx.now)
     return kept
