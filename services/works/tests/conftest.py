@@ -178,14 +178,21 @@ def storage() -> StorageTerms:
     return WorksSettings.model_construct().storage
 
 
+@pytest.fixture(scope="session")
+async def picture_pool() -> AsyncIterator[PicturePool]:
+    """One for all tests: what decodes pictures takes longer to start than most tests to run."""
+    pool = PicturePool(PictureLimits(), processes=2)
+    yield pool
+    await pool.close()
+
+
 @pytest.fixture
-async def works(service_database: Any, tmp_path: Path, server: Any, storage: StorageTerms) -> AsyncIterator[Works]:
+async def works(service_database: Any, tmp_path: Path, server: Any, storage: StorageTerms, picture_pool: PicturePool) -> AsyncIterator[Works]:
     clock = FakeClock(START + timedelta(hours=1))
     db = await service_database("works", clock=clock)
     objects = FolderObjects(tmp_path / "objects") if server is None else open_store(server.url, server.access_key, server.secret_key)
-    pool = PicturePool(PictureLimits(), processes=2)
     config = Config(db, CONFIG_KEYS)
-    intake = Intake(tmp_path / "spool", pool=pool, objects=objects, bytes_max=lambda: config[MAX_UPLOAD_SIZE] * 1024**2)
+    intake = Intake(tmp_path / "spool", pool=picture_pool, objects=objects, bytes_max=lambda: config[MAX_UPLOAD_SIZE] * 1024**2)
     intake.open()
     async with (
         open_expect_lane(db, storage) as expect_file,
@@ -201,5 +208,4 @@ async def works(service_database: Any, tmp_path: Path, server: Any, storage: Sto
         )  # fmt: skip
         async with open_door(ROUTES, deps, name="works") as door:
             yield Works(db, clock, deps, door, tmp_path)
-    await pool.close()
     await objects.close()
