@@ -39,7 +39,7 @@ REFUSAL_OF = {
     "photo": {"success": False, "message": WORD},
     "song": {"code": int, "message": WORD, "details": dict, "timestamp": MOMENT},
 }
-NOT_SHOWN = {"POST /music/tasks": {60001, 60002, 60003}, "POST /api/credits/recharge": {10005}, "POST /points/purchase": {10005}}
+NOT_SHOWN = {"POST /api/credits/recharge": {10005}, "POST /points/purchase": {10005}}
 """Refusals a route names and no client can bring about: a song is asked for with the id of a photo, never with its bytes; an order's number of
 random letters would have to be taken."""
 CLOSED = {"error": {"type": "error", "message": WORD}}

@@ -4,19 +4,19 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID, uuid4
 
 import orjson
 import pytest
 from aiohttp import WSMsgType, web
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from common.errors import AccountDisabled, Conflict, InsufficientCredits, Overloaded, RateLimited, TaskNotFound, WorkNotFound
 from common.metrics import Metrics
 from common.testing.doors import Door, Passes, open_door
 from common.trace import current_trace
-from common.web import Answer, Model, Moment, Request, Route, WebRunner, build_application
+from common.web import Answer, Model, Moment, Request, Route, WebRunner, Whole, build_application
 from common.web.photo import Ok, Page, PageQuery
 from common.web.song import SongPage, SongPageQuery
 
@@ -451,3 +451,22 @@ async def test_several_edges_share_a_process_without_sharing_anything() -> None:
     async with open_door(routes(), Seen(), name="works", passes=passes) as one, open_door([], name="billing", passes=passes) as other:
         await ask(one, "GET", "/api/things", status=200)
         await ask(other, "GET", "/api/things", status=404)
+
+
+class Counted(Model):
+    """As bodies count: with a default, and bounded."""
+
+    count: Whole = Field(default=1, ge=-5, le=5)
+    change: Annotated[Whole, Field(ge=-5)] | None = None
+
+
+@pytest.mark.parametrize("body", ['{"count": true}', '{"count": false}', '{"change": true}'])
+def test_true_and_false_are_no_numbers(body: str) -> None:
+    with pytest.raises(ValidationError, match="a number is meant"):
+        Counted.model_validate_json(body)
+
+
+def test_a_number_is_taken_as_before() -> None:
+    assert Counted.model_validate_json('{"count": 3, "change": "-2"}') == Counted(count=3, change=-2)
+    with pytest.raises(ValidationError):
+        Counted.model_validate_json('{"count": 6}')

@@ -1,9 +1,9 @@
 """The base of what HTTP carries in and out."""
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, PlainSerializer, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, WithJsonSchema
 
 
 class Model(BaseModel):
@@ -29,3 +29,13 @@ Moment = Annotated[
     WithJsonSchema({"type": "string", "format": "date-time"}, mode="serialization"),
 ]
 """A time that goes out in UTC with milliseconds and `Z`."""
+
+
+def _no_truth(given: Any) -> Any:
+    if isinstance(given, bool):
+        raise ValueError("a number is meant, not true or false")
+    return given
+
+
+Whole = Annotated[int, BeforeValidator(_no_truth)]
+"""A whole number in a request; `true` is none, though Python counts it as 1."""

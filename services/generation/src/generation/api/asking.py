@@ -15,7 +15,8 @@ from generation.domain import OwnedWork, Person, Task
 from generation.photos import read_data_url
 from generation.schemas.links import Rendering
 
-CREATE_REFUSALS = (InsufficientCredits, DeductFailed, TooManyTasks, FileTooLarge, FileTypeRefused, FileUnreadable)
+CREATE_REFUSALS = (InsufficientCredits, DeductFailed, TooManyTasks)
+PHOTO_REFUSALS = (FileTooLarge, FileTypeRefused, FileUnreadable)
 PICTURE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp")
 
 

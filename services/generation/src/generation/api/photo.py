@@ -5,7 +5,7 @@ from common.trace import current_trace
 from common.web import Answer, Request, Route
 from common.web.photo import Ok, Page, PageQuery
 from generation import commands, queries
-from generation.api.asking import CREATE_REFUSALS, hash_of, kept_work, name_task, photo_keys, rendering_for
+from generation.api.asking import CREATE_REFUSALS, PHOTO_REFUSALS, hash_of, kept_work, name_task, photo_keys, rendering_for
 from generation.deps import Deps
 from generation.domain import ENDED, STATES, Brief, Cancel, Create, Scene, View
 from generation.schemas import photo as shapes
@@ -133,7 +133,7 @@ async def get_scene(request: Request[Deps]) -> Answer:
 ROUTES = (
     Route(
         "POST", "/api/tasks/create", create_task, body=shapes.CreateTask, body_bytes_max=CREATE_BODY_BYTES_MAX, answers={200: shapes.CreatedAnswer},
-        refusals=(SceneNotFound, *CREATE_REFUSALS), keyed=True, summary="Ask for pictures", deadline_seconds=60, limits="create",
+        refusals=(SceneNotFound, *CREATE_REFUSALS, *PHOTO_REFUSALS), keyed=True, summary="Ask for pictures", deadline_seconds=60, limits="create",
     ),
     Route("GET", "/api/tasks/user/list", list_tasks, query=shapes.TasksQuery, answers={200: Ok[shapes.TasksData]}, summary="My tasks"),
     Route("GET", "/api/tasks/stats/queue", get_queue, answers={200: Ok[shapes.QueueStats]}, summary="The queue's statistics"),

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-from common.web import Model
+from common.web import Model, Whole
 from common.web.photo import Page, PageQuery
 from generation.schemas.photo import AnyKind, PhotoStatus, PhotoTask, bounded_parameters
 
@@ -17,7 +17,7 @@ Tag = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_
 Parameters = Annotated[dict[str, Any], AfterValidator(bounded_parameters)]
 Address = Annotated[str, StringConstraints(strip_whitespace=True, max_length=2048)]
 Category_ = Literal["indoor", "outdoor", "studio"]
-Order = Annotated[int, Field(ge=-1_000_000, le=1_000_000)]
+Order = Annotated[Whole, Field(ge=-1_000_000, le=1_000_000)]
 
 
 class NewScene(Model):

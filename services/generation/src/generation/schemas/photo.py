@@ -12,7 +12,7 @@ from common.events import Item
 from common.events.tasks import FailureReason
 from common.messages import text
 from common.objects import thumbnail_key
-from common.web import Model, Moment, Query
+from common.web import Model, Moment, Query, Whole
 from common.web.photo import Ok, Page, PageQuery
 from generation.domain import ENDED, ITEMS_MAX, OwnedWork, QueueNumbers, Scene, State, Task
 from generation.schemas.links import Rendering
@@ -59,7 +59,7 @@ class CreateTask(Model):
     """An ask for pictures. `images` are links to uploads, or data URLs."""
 
     type: PictureKind
-    batch_count: int = Field(default=1, ge=1, le=ITEMS_MAX)
+    batch_count: Whole = Field(default=1, ge=1, le=ITEMS_MAX)
     images: list[str] = Field(min_length=1, max_length=ITEMS_MAX)
     scene_id: Annotated[str, StringConstraints(max_length=63)] | None = None
     parameters: Annotated[dict[str, Any], AfterValidator(bounded_parameters)] | None = None

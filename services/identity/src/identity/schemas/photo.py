@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import Field, StringConstraints
 
-from common.web import Model, Moment
+from common.web import Model, Moment, Whole
 from common.web.photo import Ok, Page, PageQuery
 from identity.domain import Person, Purse, Role, Status
 
@@ -126,7 +126,7 @@ class UserChange(Model):
 
     role: Role | None = None
     status: Status | None = None
-    credits_adjustment: Annotated[int, Field(ge=-1_000_000, le=1_000_000)] | None = None
+    credits_adjustment: Annotated[Whole, Field(ge=-1_000_000, le=1_000_000)] | None = None
     adjustment_reason: Annotated[str, StringConstraints(strip_whitespace=True, max_length=500)] | None = None
 
 

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import Field, RootModel
 
-from common.web import Model, Moment, Query
+from common.web import Model, Moment, Query, Whole
 
 FILES_MAX = 50
 
@@ -106,7 +106,7 @@ class SubDirQuery(Query):
 class NewDirectUpload(Model):
     """A file that a client will put into the store itself: exactly so many bytes."""
 
-    size_bytes: int = Field(ge=1, le=1024**3)
+    size_bytes: Whole = Field(ge=1, le=1024**3)
 
 
 class DirectUpload(Model):
