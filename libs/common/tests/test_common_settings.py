@@ -6,7 +6,7 @@ from typing import ClassVar
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from common.settings import ServiceSettings, SettingsError, StrongSecret, load, service_config
+from common.settings import ServiceSettings, SettingsError, StrongSecret, VaultSettings, load, service_config
 from common.testing.doors import SECRET, Passes
 
 
@@ -15,6 +15,11 @@ class BillingSettings(ServiceSettings):
     port: int = 8104
     hold_seconds: int = 60
     payment_secret: StrongSecret | None = None
+
+
+class SealingSettings(VaultSettings):
+    model_config = service_config("BILLING_")
+    port: int = 8104
 
 
 class GatewaySettings(ServiceSettings):
@@ -109,6 +114,22 @@ def test_a_wrong_value_names_its_variable_and_hides_itself(env: dict[str, str]) 
     assert "BILLING_HOLD_SECONDS" in said
     assert "DARKROOM_PROFILE" in said
     assert "eighty" not in said
+
+
+def test_the_keys_of_a_vault_are_read_from_the_variables_that_are_documented(env: dict[str, str]) -> None:
+    old = {"BILLING_ENVELOPE_KEY_ID": "2", "BILLING_OLD_ENVELOPE_SECRETS": f'{{"1": "{SECRET[::-1]}"}}'}
+    settings = load(SealingSettings, {**env, **old})
+    assert (settings.vault_secret.get_secret_value(), settings.vault_key_id) == (SECRET, "2")
+    assert settings.old_vault_secrets["1"].get_secret_value() == SECRET[::-1]
+    with_foreign = {**env, "ENVELOPE_KEY_ID": "8", "IDENTITY_ENVELOPE_KEY_ID": "9"}
+    assert load(SealingSettings, with_foreign).vault_key_id == "1"
+
+
+def test_what_is_wrong_with_a_vault_is_named_by_its_variable(env: dict[str, str]) -> None:
+    assert faults(SealingSettings, {**env, "BILLING_ENVELOPE_SECRET": "x" * 64}).startswith("BILLING_ENVELOPE_SECRET looks like an example")
+    assert faults(SealingSettings, {**env, "BILLING_OLD_ENVELOPE_SECRETS": '{"1": "tiny"}'}).startswith("BILLING_OLD_ENVELOPE_SECRETS is shorter")
+    del env["BILLING_ENVELOPE_SECRET"]
+    assert faults(SealingSettings, env) == "BILLING_ENVELOPE_SECRET is missing"
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.5", "photos.example"])

@@ -37,6 +37,12 @@ def test_a_changed_byte_does_not_open() -> None:
         _vault().open(Sealed(changed, sealed.key_id), owner=ADA)
 
 
+@pytest.mark.parametrize("packed", [b"", b"1", b"1\x00", b"1\x00short", b"\xff\xfe\x00" + bytes(40)])
+def test_what_was_never_sealed_does_not_open(packed: bytes) -> None:
+    with pytest.raises(Unopenable):
+        _vault().open(Sealed.unpacked(packed), owner=ADA)
+
+
 def test_the_lookup_hash_depends_on_its_key_and_purpose() -> None:
     other = Vault("identity", key_id="1", secret="a" * 32, old_secrets={}, lookup_secret="d" * 32)
     assert _vault().lookup_hash("e-mail", b"x") == _vault().lookup_hash("e-mail", b"x")

@@ -9,6 +9,7 @@ import pytest
 
 from billing import upkeep
 from billing.deps import Deps
+from billing.store import orders
 from common.ids import UserId, new_id
 from common.testing.doors import Door
 from common.vault import Unopenable, Vault
@@ -131,3 +132,83 @@ async def test_a_notice_that_came_again_before_its_old_row_was_sealed_is_kept_on
     assert await bank.db.fetchval("SELECT count(*) FROM payment_notice") == 1
     assert visible(await dump(bank), [event_id]) == []
     assert await bank.available(user_id) == 110
+
+
+UNSEALED = """
+    UPDATE payment_order SET intent_id = $1, params = jsonb_build_object('intent_id', $1::text), intent_sealed = NULL WHERE order_no = $2
+"""
+UNSEALED_INTENT = "UPDATE sandbox_intent SET intent_id = $1, intent_sealed = NULL WHERE order_no = $2"
+
+
+async def unseal(bank: Any, params: dict[str, Any]) -> None:
+    """As a process of the version before writes an order and its intent, while ours runs beside it."""
+    for sql in (UNSEALED, UNSEALED_INTENT):
+        await bank.plant(sql, params["intent_id"], params["order_no"])
+
+
+@pytest.mark.parametrize("unsealed", [(UNSEALED,), (UNSEALED_INTENT,), (UNSEALED, UNSEALED_INTENT)])
+async def test_what_the_version_before_writes_beside_us_is_paid_before_it_is_sealed(
+    bank: Any, deps: Deps, door: Door, user_id: UUID, unsealed: tuple[str, ...]
+) -> None:
+    params = (await recharge(door, user_id))["payment_params"]
+    for sql in unsealed:
+        await bank.plant(sql, params["intent_id"], params["order_no"])
+    async with door.http.post(f"{door.url}/v1/sandbox/pay/{params['intent_id']}", data={"decision": "decline"}) as answer:
+        assert 'data-state="declined"' in await answer.text()
+    async with door.http.post(f"{door.url}/v1/sandbox/pay/{params['intent_id']}", data={"decision": "pay"}) as answer:
+        assert 'data-state="paid"' in await answer.text()
+    assert (await bank.available(user_id), await alerts(door)) == (110, [])
+    transaction_id = (await shown(door, user_id, params["order_no"]))["transaction_id"]
+    await upkeep.seal_old_rows(deps.db, deps.vault)
+    assert visible(await dump(bank), [params["intent_id"], transaction_id]) == []
+    assert deps.sandbox is not None
+    found = await deps.sandbox.find(params["intent_id"])
+    assert found is not None
+    assert found.transaction_id == transaction_id, "sealing an intent must not lose what paid it meanwhile"
+
+
+async def test_the_hash_of_an_intent_opens_no_pay_page(bank: Any, deps: Deps, door: Door, user_id: UUID) -> None:
+    order_no = (await recharge(door, user_id))["order_no"]
+    intent_hash = await bank.db.fetchval("SELECT intent_id FROM sandbox_intent WHERE order_no = $1", order_no)
+    assert deps.sandbox is not None
+    assert await deps.sandbox.find(intent_hash) is None
+
+
+async def test_upkeep_asks_about_orders_the_version_before_wrote(bank: Any, deps: Deps, door: Door, user_id: UUID) -> None:
+    assert deps.sandbox is not None
+    placed = [(await recharge(door, user_id))["payment_params"] for _ in range(2)]
+    deps.sandbox._notify_url = "http://127.0.0.1:1/nobody"
+    for params in placed:
+        await deps.sandbox.pay(params["intent_id"], refunds_refused=False)
+    await unseal(bank, placed[0])
+    bank.clock.move(seconds=61)
+    await upkeep.look_at_orders(deps, batch_max=10)
+    assert await bank.available(user_id) == 210
+
+
+async def test_an_order_the_version_before_opened_is_the_same_when_it_is_asked_for_again(bank: Any, door: Door, user_id: UUID) -> None:
+    wish = {"json": {"package_id": "basic", "payment_method": "wechat"}}
+    headers = {"Authorization": f"Bearer {door.passes.user(UserId(user_id))}", "Idempotency-Key": str(new_id())}
+    url = f"{door.url}/api/credits/recharge"
+    async with door.http.post(url, headers=headers, **wish) as answer:
+        first = (await answer.json())["data"]
+    await bank.plant(UNSEALED, first["payment_params"]["intent_id"], first["order_no"])
+    async with door.http.post(url, headers=headers, **wish) as answer:
+        again = (await answer.json())["data"]
+    assert (again["order_no"], again["payment_params"]) == (first["order_no"], {"intent_id": first["payment_params"]["intent_id"]})
+    assert await bank.db.fetchval("SELECT intent_sealed FROM payment_order") is None, "what is there is not opened a second time"
+
+
+async def test_the_id_of_a_payment_is_kept_when_it_is_sealed_while_its_order_is_changed(bank: Any, deps: Deps, door: Door, user_id: UUID) -> None:
+    """Upkeep seals without the lock of the account, perhaps in another process."""
+    params = (await recharge(door, user_id))["payment_params"]
+    assert deps.sandbox is not None
+    await deps.sandbox.pay(params["intent_id"], refunds_refused=False)
+    await bank.plant("UPDATE payment_order SET transaction_id = 'sbx_before', transaction_sealed = NULL")
+    async with bank.db.transaction() as tx:
+        [order] = (await orders.list_orders_by_no(tx.conn, [params["order_no"]])).values()
+        await upkeep.seal_old_rows(deps.db, deps.vault)
+        order.state, order.ended_at = "refunded", tx.now
+        await orders.save_orders(tx.conn, tx.now, [order])
+    kept = await shown(door, user_id, params["order_no"])
+    assert (kept["status"], kept["transaction_id"]) == ("refunded", "sbx_before")

@@ -74,6 +74,19 @@ async def tell(door: Door, deps: Deps, body: bytes, **headers: str) -> tuple[int
     return status, answer
 
 
+async def keep(bank, body: bytes, *, provider: str = "sandbox", sealed: bytes | None = None) -> None:
+    """What is left of a notice when the process dies right after it was kept; each a moment after the one before."""
+    event_hash = hidden.event_hash(bank.vault, provider, orjson.loads(body)["id"])
+    said = sealed if sealed is not None else hidden.seal_notice(bank.vault, provider, event_hash, {}, body)
+    await bank.db.fetch(
+        """
+        INSERT INTO payment_notice (provider, event_id, order_no, said_sealed, received_at)
+        SELECT $1, $2, $3, $4, $5::timestamptz + count(*) * interval '1 millisecond' FROM payment_notice
+        """,
+        provider, event_hash, orjson.loads(body)["order_no"], said, bank.clock.now(),
+    )  # fmt: skip
+
+
 async def order(door: Door, user_id: UUID, order_no: str) -> dict[str, Any]:
     status, answer, _ = await send(door, "GET", f"/api/credits/orders/{order_no}", user_id)
     assert status == 200, answer
@@ -448,17 +461,62 @@ async def test_an_order_whose_provider_is_away_waits(bank, deps: Deps, door, use
 
 async def test_a_notice_that_was_kept_before_the_process_died_has_its_effect(bank, deps: Deps, door, user_id: UUID) -> None:
     placed = await recharge(door, user_id)
-    body = await notice(deps, placed["payment_params"])
-    event = hidden.event_hash(bank.vault, "sandbox", orjson.loads(body)["id"])
-    await bank.db.fetch(
-        "INSERT INTO payment_notice (provider, event_id, order_no, said_sealed, received_at) VALUES ('sandbox', $1, $2, $3, $4)",
-        event, placed["order_no"], hidden.seal_notice(bank.vault, "sandbox", event, {}, body), bank.clock.now(),
-    )  # fmt: skip
+    await keep(bank, await notice(deps, placed["payment_params"]))
     bank.clock.move(seconds=31)
     for _ in range(2):
         await upkeep.look_at_notices(deps)
     assert await bank.available(user_id) == 110
     assert await bank.db.fetchval("SELECT count(*) FROM payment_notice WHERE handled_at IS NULL") == 0
+
+
+async def test_a_kept_notice_that_cannot_be_read_holds_up_none_behind_it_and_operators_see_it(bank, deps: Deps, door, user_id: UUID) -> None:
+    kind, changed, short, paid = [await recharge(door, user_id) for _ in range(4)]
+    await keep(bank, await notice(deps, kind["payment_params"], type="payment.guessed"))
+    await keep(bank, await notice(deps, changed["payment_params"]), sealed=b"1\x00" + bytes(40))
+    await keep(bank, await notice(deps, short["payment_params"]), sealed=b"1\x00")
+    await keep(bank, await notice(deps, paid["payment_params"]))
+    bank.clock.move(seconds=31)
+    for _ in range(2):
+        await upkeep.look_at_notices(deps)
+    assert await bank.available(user_id) == 110
+    assert await bank.db.fetchval("SELECT count(*) FROM payment_notice WHERE handled_at IS NULL") == 0
+    alerts = (await admin_orders(door))["alerts"]
+    unreadable = {one["order_no"] for one in (kind, changed, short)}
+    assert (len(alerts), {(alert["fault"], alert["order_no"]) for alert in alerts}) == (3, {("unreadable", order_no) for order_no in unreadable})
+
+
+async def test_a_kept_notice_about_an_order_that_does_not_open_holds_up_none_behind_it(bank, deps: Deps, door, user_id: UUID) -> None:
+    broken, paid = [await recharge(door, user_id) for _ in range(2)]
+    for one in (broken, paid):
+        await keep(bank, await notice(deps, one["payment_params"]))
+    await bank.plant("UPDATE payment_order SET intent_sealed = '\\x3100' WHERE order_no = $1", broken["order_no"])
+    bank.clock.move(seconds=31)
+    await upkeep.look_at_notices(deps)
+    assert await bank.available(user_id) == 110
+    shown = await admin_orders(door, f"user_id={new_id()}")
+    assert [(alert["fault"], alert["order_no"]) for alert in shown["alerts"]] == [("unreadable", broken["order_no"])]
+
+
+async def test_notices_of_a_provider_that_is_not_set_up_wait_and_hold_up_none(bank, deps: Deps, door, user_id: UUID, monkeypatch: pytest.MonkeyPatch) -> None:
+    away, paid = [await recharge(door, user_id) for _ in range(2)]
+    await keep(bank, await notice(deps, away["payment_params"]), provider="elsewhere")
+    await keep(bank, await notice(deps, paid["payment_params"]))
+    bank.clock.move(seconds=31)
+    monkeypatch.setattr(upkeep, "_NOTICES_BATCH", 1)
+    await upkeep.look_at_notices(deps)
+    assert await bank.available(user_id) == 110
+    assert [row["provider"] for row in await bank.db.fetch("SELECT provider FROM payment_notice WHERE handled_at IS NULL")] == ["elsewhere"]
+
+
+async def test_an_order_that_does_not_open_holds_up_no_other_that_upkeep_asks_about(bank, deps: Deps, door, user_id: UUID) -> None:
+    broken, paid = [await recharge(door, user_id) for _ in range(2)]
+    sandbox_of(deps)._notify_url = "http://127.0.0.1:1/nobody"
+    await press(door, paid["payment_params"])
+    await bank.plant("UPDATE sandbox_intent SET intent_sealed = '\\x3100' WHERE order_no = $1", broken["order_no"])
+    bank.clock.move(seconds=61)
+    await upkeep.look_at_orders(deps, batch_max=10)
+    assert await bank.available(user_id) == 110
+    assert (await bank.db.fetchval("SELECT look_at FROM payment_order WHERE order_no = $1", broken["order_no"])) > bank.clock.now()
 
 
 # Membership
@@ -513,8 +571,9 @@ async def test_the_pay_page_is_plain_and_lets_nothing_foreign_in(door, user_id: 
     assert placed["order_no"] in page
     assert not re.search(r"<script|<style|style=|onclick|https?://", page)
     assert (await send(door, "GET", "/v1/sandbox/pay.css"))[0] == 200
-    for broken in ({"decision": "steal"}, {}):
-        assert (await send(door, "POST", path, data=broken))[0] == 400
+    for broken in ({"decision": "steal"}, {"decision": ""}, {}):
+        status, refused, _ = await send(door, "POST", path, data=broken)
+        assert (status, "decision" in str(refused)) == (400, True)
     for method in ("GET", "POST"):
         assert (await send(door, method, "/v1/sandbox/pay/sbi_unknown", data={"decision": "pay"}))[0] == 404
 

@@ -174,6 +174,23 @@ async def test_a_provider_that_does_not_answer_is_asked_again_by_upkeep(bank, de
     await bank.check()
 
 
+async def test_a_refund_whose_payment_does_not_open_holds_up_no_other(bank, deps: Deps, door, user_id: UUID, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken, other = [await buy(door, user_id) for _ in range(2)]
+
+    async def away(*_args: object) -> bool:
+        raise Unavailable("a test")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(deps.sandbox, "refund", away)
+        for order_no in (broken, other):
+            assert (await refund(door, order_no))[0] == 503
+            bank.clock.move(seconds=1)
+    await bank.plant("UPDATE sandbox_intent SET intent_sealed = '\\x3100' WHERE order_no = $1", broken)
+    bank.clock.move(seconds=61)
+    await upkeep.look_at_refunds(deps)
+    assert [await state_of(bank, order_no) for order_no in (broken, other)] == ["paid", "refunded"]
+
+
 async def test_only_paid_orders_go_back(bank, door, user_id: UUID) -> None:
     _, answer, _ = await send(door, "POST", "/api/credits/recharge", user_id, json={"package_id": "basic", "payment_method": "wechat"})
     status, answer = await refund(door, answer["data"]["order_no"])

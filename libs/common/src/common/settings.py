@@ -119,15 +119,24 @@ class ServiceSettings(_FromGiven):
         return self
 
 
-class EnvelopeSettings(ServiceSettings):
-    """What a service has that keeps what a dump must not show (`common.vault`).
+class VaultSettings(ServiceSettings):
+    """What a service has that keeps what a dump must not show (`common.vault`); its variables are called `BILLING_ENVELOPE_SECRET` and so on.
 
     Secrets come from outside and never change their meaning: what was sealed under a key id is opened under it for ever.
     """
 
-    envelope_secret: StrongSecret
-    envelope_key_id: str = Field(default="1", pattern=r"^[A-Za-z0-9_-]{1,32}$", description="names envelope_secret in what is sealed with it")
-    old_envelope_secrets: dict[str, StrongSecret] = Field(default_factory=dict, description="by key id: secrets that only open what was sealed before")
+    model_config = SettingsConfigDict(env_prefix_target="all")
+
+    vault_secret: StrongSecret = Field(validation_alias=AliasChoices("envelope_secret"))
+    vault_key_id: str = Field(
+        default="1",
+        pattern=r"^[A-Za-z0-9_-]{1,32}$",
+        validation_alias=AliasChoices("envelope_key_id"),
+        description="names the secret in what is sealed with it",
+    )
+    old_vault_secrets: dict[str, StrongSecret] = Field(
+        default_factory=dict, validation_alias=AliasChoices("old_envelope_secrets"), description="by key id: secrets that only open what was sealed before"
+    )
     lookup_secret: StrongSecret
 
 
@@ -179,9 +188,12 @@ def _fault(settings: type[BaseSettings], error: dict[str, Any]) -> str:
 
 def _variable(settings: type[BaseSettings], field: str) -> str:
     known = settings.model_fields.get(field)
+    has_alias = known is None  # pydantic names a field by its alias
     if known is not None and isinstance(known.validation_alias, AliasChoices):
-        return str(known.validation_alias.choices[0])
-    return field if known is None else f"{settings.model_config.get('env_prefix', '')}{field}".upper()
+        field, has_alias = str(known.validation_alias.choices[0]), True
+    if has_alias and settings.model_config.get("env_prefix_target") != "all":
+        return field
+    return f"{settings.model_config.get('env_prefix', '')}{field}".upper()
 
 
 def _unknown_shared() -> SharedSettings:

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from common.settings import EnvelopeSettings
+from common.settings import VaultSettings
 
 _NONCE_BYTES = 12
 
@@ -36,7 +36,7 @@ class Sealed:
     @classmethod
     def unpacked(cls, packed: bytes) -> "Sealed":
         key_id, _, content = packed.partition(b"\x00")
-        return cls(content, key_id.decode())
+        return cls(content, key_id.decode(errors="replace"))
 
 
 class Vault:
@@ -59,7 +59,7 @@ class Vault:
             raise Unopenable(f"no key {sealed.key_id!r} is in the settings")
         try:
             return key.decrypt(sealed.content[:_NONCE_BYTES], sealed.content[_NONCE_BYTES:], owner.bytes)
-        except InvalidTag as error:
+        except (InvalidTag, ValueError) as error:  # ValueError: too short to have been sealed
             raise Unopenable("sealed for somebody else, or changed since") from error
 
     def lookup_hash(self, purpose: str, value: bytes) -> bytes:
@@ -67,14 +67,14 @@ class Vault:
         return hmac.new(self._lookup_key, purpose.encode() + b"\x00" + value, hashlib.sha256).digest()
 
 
-def open_vault(service: str, settings: EnvelopeSettings) -> Vault:
+def open_vault(service: str, settings: VaultSettings) -> Vault:
     """The vault of a service's settings."""
     return Vault(
         service,
-        key_id=settings.envelope_key_id,
-        secret=settings.envelope_secret.get_secret_value(),
+        key_id=settings.vault_key_id,
+        secret=settings.vault_secret.get_secret_value(),
         lookup_secret=settings.lookup_secret.get_secret_value(),
-        old_secrets={name: old.get_secret_value() for name, old in settings.old_envelope_secrets.items()},
+        old_secrets={name: old.get_secret_value() for name, old in settings.old_vault_secrets.items()},
     )
 
 

@@ -51,7 +51,7 @@ async def place_order(deps: Deps, wish: Wish) -> tuple[Order, bool]:
         [order] = await commands.open_orders(tx, [asked], pending_max=deps.order_terms.pending_max)
     if isinstance(order, ServiceError):
         raise order
-    if order.state == "pending" and order.intent_sealed is None:
+    if order.state == "pending" and not order.has_intent:
         intent = await provider.create_intent(order, wish.description)
         order.merchant_id = intent.merchant_id
         order.intent_sealed = hidden.seal_intent(deps.vault, order.order_id, OpenedIntent(intent.intent_id, intent.params))
@@ -84,12 +84,12 @@ async def hear_notice(deps: Deps, headers: Mapping[str, str], body: bytes) -> No
     notice = provider.read(body)
     family = f"{provider.signature_header.partition('-')[0]}-".lower()
     kept = {str(name): value for name, value in headers.items() if name.lower().startswith(family)}
-    event = hidden.event_hash(deps.vault, provider.name, notice.event_id)
-    sealed = SealedNotice(provider.name, event, notice.order_no, hidden.seal_notice(deps.vault, provider.name, event, kept, body))
+    event_hash = hidden.event_hash(deps.vault, provider.name, notice.event_id)
+    sealed = SealedNotice(provider.name, event_hash, notice.order_no, hidden.seal_notice(deps.vault, provider.name, event_hash, kept, body))
     async with deps.db.transaction() as tx:
         await notices.insert_notice(tx.conn, tx.now, sealed)
     if notice.payment is None:
-        await cancel(deps, provider.name, event, notice.order_no)
+        await cancel(deps, provider.name, event_hash, notice.order_no)
         return
     [settled] = await settle(deps, [notice.payment])
     if settled.fault is not None:
@@ -110,11 +110,11 @@ async def settle(deps: Deps, payments: Sequence[Payment]) -> list[Settled]:
     return outcomes
 
 
-async def cancel(deps: Deps, provider: str, event: str, order_no: str) -> None:
+async def cancel(deps: Deps, provider: str, event_hash: str, order_no: str) -> None:
     """The person declined, says the message of this hash."""
     await end(deps, [order_no], "cancelled")
     async with deps.db.transaction() as tx:
-        await notices.mark_handled(tx.conn, tx.now, [(provider, event)])
+        await notices.mark_handled(tx.conn, tx.now, [(provider, event_hash)])
 
 
 async def end(deps: Deps, order_nos: Sequence[str], state: Literal["cancelled", "expired"]) -> None:

@@ -8,12 +8,12 @@ from urllib.parse import urlsplit
 from pydantic import Field
 
 from billing.domain import HoldTerms, OrderTerms, PriceList, SignUp
-from common.settings import EnvelopeSettings, StrongSecret, is_loopback, service_config
+from common.settings import StrongSecret, VaultSettings, is_loopback, service_config
 
 NOTICE_PATH = "/api/credits/payment/callback"
 
 
-class BillingSettings(EnvelopeSettings):
+class BillingSettings(VaultSettings):
     """Prices and gifts apply to what comes; what was granted or held keeps the terms it was made on."""
 
     model_config = service_config("BILLING_")

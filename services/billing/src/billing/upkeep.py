@@ -12,11 +12,12 @@ from billing.deps import Deps
 from billing.domain import Finding, Order, Payment, hidden
 from billing.domain.entry import microseconds
 from billing.domain.hidden import OpenedIntent
-from billing.store import accounts, holds, notices, orders, plain, sandbox
+from billing.store import accounts, holds, notices, orders, plain
+from billing.store.notices import SealedNotice
 from common.db import Database
-from common.errors import Internal, ServiceError, Unavailable
+from common.errors import Internal, InvalidParameter, ServiceError, Unavailable
 from common.log import get_logger
-from common.vault import Vault
+from common.vault import Unopenable, Vault
 
 log = get_logger()
 
@@ -88,16 +89,27 @@ async def count_open_holds(deps: Deps) -> None:
 async def look_at_notices(deps: Deps) -> None:
     """Let messages have their effect that were kept just before a process died. Their signature was verified when they came."""
     async with deps.db.read() as conn:
-        forgotten = await notices.list_unhandled(conn, deps.db.clock.now() - _NOTICE_AFTER, _NOTICES_BATCH)
+        forgotten = await notices.list_unhandled(conn, deps.db.clock.now() - _NOTICE_AFTER, deps.payments.names, _NOTICES_BATCH)
     for one in forgotten:
-        provider = deps.payments.named(one.provider)
-        if provider is None:
-            continue
-        notice = provider.read(hidden.open_notice(deps.vault, one.provider, one.event, one.said_sealed))
-        if notice.payment is not None:
-            await checkout.settle(deps, [notice.payment])
-        else:
-            await checkout.cancel(deps, one.provider, one.event, one.order_no)
+        try:
+            await _look_at_notice(deps, one)
+        except (InvalidParameter, Unopenable) as error:
+            # It would be no more readable the next time, and those behind it must not wait for it: operators are told.
+            log.error("notice.unreadable", provider=one.provider, order_no=one.order_no, error=str(error)[:200])
+            async with deps.db.transaction() as tx:
+                await commands.set_aside(tx, one, deps.vault)
+
+
+async def _look_at_notice(deps: Deps, one: SealedNotice) -> None:
+    """Raises InvalidParameter and Unopenable when it cannot be read, or its order cannot."""
+    provider = deps.payments.named(one.provider)
+    if provider is None:
+        return
+    notice = provider.read(hidden.open_notice(deps.vault, one.provider, one.event_hash, one.said_sealed))
+    if notice.payment is not None:
+        await checkout.settle(deps, [notice.payment])
+    else:
+        await checkout.cancel(deps, one.provider, one.event_hash, one.order_no)
 
 
 async def look_at_orders(deps: Deps, *, batch_max: int) -> None:
@@ -131,7 +143,7 @@ async def _look_at_order(deps: Deps, order: Order) -> None:
         elif late and standing.state in ("closed", "absent", "declined"):
             await checkout.end(deps, [order.order_no], "expired")
             return
-    except ServiceError as error:
+    except (ServiceError, Unopenable) as error:
         log.warning("order.nobody_answered", order_no=order.order_no, error=str(error)[:200])
     async with deps.db.read() as conn:
         await orders.look_later(conn, [order.order_id], now + timedelta(seconds=deps.order_terms.query_seconds))
@@ -150,7 +162,7 @@ async def look_at_refunds(deps: Deps) -> None:
     for refund in due:
         try:
             await checkout.carry_refund(deps, refund)
-        except ServiceError as error:
+        except (ServiceError, Unopenable) as error:
             log.warning("refund.nobody_answered", order_no=refund.order_no, error=str(error)[:200])
             async with deps.db.read() as conn:
                 await orders.look_at_refund_later(conn, refund.refund_id, now + commands.REFUND_LOOK_AFTER)
@@ -161,7 +173,7 @@ async def look_at_refunds(deps: Deps) -> None:
 
 async def seal_old_rows(db: Database, vault: Vault) -> None:
     """What was kept of payments before their ids were sealed, and what a process of the version before may still write."""
-    for seal in (_seal_orders, _seal_notices, _seal_alerts, sandbox.seal_plain):
+    for seal in (_seal_orders, _seal_notices, _seal_alerts, _seal_intents):
         left = _SEAL_BATCH
         while left == _SEAL_BATCH:
             async with db.transaction() as tx:
@@ -169,7 +181,7 @@ async def seal_old_rows(db: Database, vault: Vault) -> None:
 
 
 async def _seal_orders(conn: Connection, vault: Vault, limit: int) -> int:
-    found = await plain.take_orders(conn, limit)
+    found = await plain.lock_orders(conn, limit)
     sealed = []
     for one in found:
         intent = None if one.intent_id is None else hidden.seal_intent(vault, one.order_id, OpenedIntent(one.intent_id, one.params or {}))
@@ -179,16 +191,26 @@ async def _seal_orders(conn: Connection, vault: Vault, limit: int) -> int:
 
 
 async def _seal_notices(conn: Connection, vault: Vault, limit: int) -> int:
-    found = await plain.take_notices(conn, limit)
+    found = await plain.lock_notices(conn, limit)
     sealed = []
     for one in found:
-        event = hidden.event_hash(vault, one.provider, one.event_id)
-        sealed.append((one.provider, one.event_id, event, hidden.seal_notice(vault, one.provider, event, one.headers, one.body)))
+        event_hash = hidden.event_hash(vault, one.provider, one.event_id)
+        sealed.append((one.provider, one.event_id, event_hash, hidden.seal_notice(vault, one.provider, event_hash, one.headers, one.body)))
     await plain.seal_notices(conn, sealed)
     return len(found)
 
 
 async def _seal_alerts(conn: Connection, vault: Vault, limit: int) -> int:
-    found = await plain.take_alerts(conn, limit)
+    found = await plain.lock_alerts(conn, limit)
     await plain.seal_alerts(conn, [(alert_id, hidden.seal_transaction(vault, alert_id, transaction_id)) for alert_id, transaction_id in found])
+    return len(found)
+
+
+async def _seal_intents(conn: Connection, vault: Vault, limit: int) -> int:
+    found = await plain.lock_intents(conn, limit)
+    sealed = []
+    for one in found:
+        transaction = None if one.transaction_id is None else hidden.seal_sandbox_id(vault, one.order_no, one.transaction_id)
+        sealed.append((one.intent_id, hidden.intent_hash(vault, one.intent_id), hidden.seal_sandbox_id(vault, one.order_no, one.intent_id), transaction))
+    await plain.seal_intents(conn, sealed)
     return len(found)

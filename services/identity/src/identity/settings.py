@@ -5,10 +5,10 @@ from typing import Literal
 
 from pydantic import Field, SecretStr
 
-from common.settings import EnvelopeSettings, service_config
+from common.settings import VaultSettings, service_config
 
 
-class IdentitySettings(EnvelopeSettings):
+class IdentitySettings(VaultSettings):
     """Whom to ask, how hard to work, how long to wait."""
 
     model_config = service_config("IDENTITY_")

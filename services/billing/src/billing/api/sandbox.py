@@ -1,16 +1,16 @@
 """The pay page of sandbox payments: what a real provider shows on a site of its own."""
 
 from html import escape
-from typing import Literal
 from urllib.parse import parse_qs
 
 from billing.deps import Deps
 from billing.providers import SandboxProvider
+from billing.schemas.sandbox import Decision
 from billing.store.sandbox import SandboxIntent
-from common.errors import InvalidParameter, NotFound
+from common.errors import NotFound
 from common.messages import Lang
-from common.web import HTML, STYLE, Answer, Model, Request, Route
-from common.web.body import read_body
+from common.web import HTML, STYLE, Answer, Request, Route
+from common.web.body import parse_fields, read_body
 
 _FORM_BYTES_MAX = 1024
 _SAFE = {
@@ -41,12 +41,6 @@ button.main{background:#e0a458;border-color:#e0a458;color:#16161a;font-weight:60
 """
 
 
-class Decision(Model):
-    """Which button was pressed; `final` pays and refuses any refund later."""
-
-    decision: Literal["pay", "final", "decline"]
-
-
 async def show_page(request: Request[Deps]) -> Answer:
     """What is to be paid, and two buttons."""
     intent = await _sandbox(request).find(request.params["intent"])
@@ -59,13 +53,11 @@ async def decide(request: Request[Deps]) -> Answer:
     if await provider.find(intent_id) is None:
         raise NotFound()
     form = parse_qs((await read_body(request.http, _FORM_BYTES_MAX)).decode("ascii", "replace"))
-    decision = form.get("decision", [""])[0]
-    if decision in ("pay", "final"):
-        intent = await provider.pay(intent_id, refunds_refused=decision == "final")
-    elif decision == "decline":
+    decision = parse_fields(Decision, {name: values[0] for name, values in form.items()}, request.lang).decision
+    if decision == "decline":
         intent = await provider.decline(intent_id)
     else:
-        raise InvalidParameter.of("decision", "must be pay, final or decline")
+        intent = await provider.pay(intent_id, refunds_refused=decision == "final")
     return _page(intent, request.lang)
 
 

@@ -23,9 +23,9 @@ def seal_intent(vault: Vault, order_id: UUID, intent: OpenedIntent) -> bytes:
 
 
 def open_intent(vault: Vault, order: Order) -> OpenedIntent | None:
-    if order.intent_sealed is None:
-        return None
-    return OpenedIntent(*orjson.loads(_open(vault, order.intent_sealed, order.order_id)))
+    if order.intent_sealed is not None:
+        return OpenedIntent(*orjson.loads(_open(vault, order.intent_sealed, order.order_id)))
+    return None if order.intent_id is None else OpenedIntent(order.intent_id, order.params or {})
 
 
 def params_of(vault: Vault, order: Order) -> dict[str, Any] | None:
@@ -39,8 +39,13 @@ def seal_transaction(vault: Vault, owner: UUID, transaction_id: str) -> bytes:
     return vault.seal(transaction_id.encode(), owner=owner).packed
 
 
-def open_transaction(vault: Vault, owner: UUID, sealed: bytes | None) -> str | None:
-    return None if sealed is None else _open(vault, sealed, owner).decode()
+def open_transaction(vault: Vault, owner: UUID, sealed: bytes) -> str:
+    return _open(vault, sealed, owner).decode()
+
+
+def transaction_of(vault: Vault, order: Order) -> str | None:
+    """By which an order was paid."""
+    return order.transaction_id if order.transaction_sealed is None else open_transaction(vault, order.order_id, order.transaction_sealed)
 
 
 def event_hash(vault: Vault, provider: str, event_id: str) -> str:
@@ -48,18 +53,36 @@ def event_hash(vault: Vault, provider: str, event_id: str) -> str:
     return vault.lookup_hash("payment event", f"{provider}/{event_id}".encode()).hex()
 
 
-def seal_notice(vault: Vault, provider: str, event: str, headers: Mapping[str, str], body: bytes) -> bytes:
+def seal_notice(vault: Vault, provider: str, event_hash: str, headers: Mapping[str, str], body: bytes) -> bytes:
     """A message as it came."""
-    return vault.seal(orjson.dumps(dict(headers)) + b"\n" + body, owner=_notice(provider, event)).packed
+    return vault.seal(orjson.dumps(dict(headers)) + b"\n" + body, owner=_notice(provider, event_hash)).packed
 
 
-def open_notice(vault: Vault, provider: str, event: str, sealed: bytes) -> bytes:
+def open_notice(vault: Vault, provider: str, event_hash: str, sealed: bytes) -> bytes:
     """The body of a message."""
-    return _open(vault, sealed, _notice(provider, event)).partition(b"\n")[2]
+    return _open(vault, sealed, _notice(provider, event_hash)).partition(b"\n")[2]
 
 
-def _notice(provider: str, event: str) -> UUID:
-    return derived_id("payment notice", provider, event)
+def intent_hash(vault: Vault, intent_id: str) -> str:
+    """What stands for an intent in the sandbox's books."""
+    return vault.lookup_hash("sandbox intent", intent_id.encode()).hex()
+
+
+def seal_sandbox_id(vault: Vault, order_no: str, text: str) -> bytes:
+    """For the sandbox's books: the id of an order's intent, or of the transaction that paid it."""
+    return vault.seal(text.encode(), owner=_sandbox_intent(order_no)).packed
+
+
+def open_sandbox_id(vault: Vault, order_no: str, sealed: bytes) -> str:
+    return _open(vault, sealed, _sandbox_intent(order_no)).decode()
+
+
+def _notice(provider: str, event_hash: str) -> UUID:
+    return derived_id("payment notice", provider, event_hash)
+
+
+def _sandbox_intent(order_no: str) -> UUID:
+    return derived_id("sandbox intent", order_no)
 
 
 def _open(vault: Vault, sealed: bytes, owner: UUID) -> bytes:

@@ -2,15 +2,15 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
 from billing.domain.entry import Asset
 
 OrderState = Literal["pending", "paid", "refunded", "cancelled", "expired"]
 Method = Literal["wechat", "alipay", "stripe", "sandbox"]
-Fault = Literal["unknown_order", "provider", "merchant", "currency", "amount", "intent", "paid_twice"]
-"""Why money that arrived buys nothing: somebody has to look at it."""
+Fault = Literal["unknown_order", "provider", "merchant", "currency", "amount", "intent", "paid_twice", "unreadable"]
+"""Why money that arrived buys nothing, or may have arrived and nobody can tell: somebody has to look at it."""
 
 _LATEST_YEAR = 9000
 
@@ -28,7 +28,7 @@ class OrderTerms:
 class Order:
     """Something somebody wants to buy, at the price it had then. `version` counts its facts. `was` is the state it was loaded in.
 
-    What is sealed is opened by `domain.hidden`.
+    What is sealed is opened by `domain.hidden`; what is not sealed yet, because a process of the version before wrote it, stands beside it.
     """
 
     order_id: UUID
@@ -51,6 +51,9 @@ class Order:
     merchant_id: str | None = None
     intent_sealed: bytes | None = None
     transaction_sealed: bytes | None = None
+    intent_id: str | None = None
+    params: dict[str, Any] | None = None
+    transaction_id: str | None = None
     lot_number: int | None = None
     paid_at: datetime | None = None
     ended_at: datetime | None = None
@@ -58,6 +61,11 @@ class Order:
 
     def __post_init__(self) -> None:
         self.was = self.state
+
+    @property
+    def has_intent(self) -> bool:
+        """Whether it is known where it is paid."""
+        return self.intent_sealed is not None or self.intent_id is not None
 
     @property
     def owner(self) -> tuple[UUID, Asset]:

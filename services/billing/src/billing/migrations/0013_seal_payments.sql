@@ -5,9 +5,3 @@ ALTER TABLE payment_order ADD COLUMN intent_sealed bytea, ADD COLUMN transaction
 ALTER TABLE payment_notice ADD COLUMN said_sealed bytea, ALTER COLUMN body DROP NOT NULL, ALTER COLUMN headers DROP NOT NULL;
 ALTER TABLE payment_alert ADD COLUMN transaction_sealed bytea, ALTER COLUMN transaction_id DROP NOT NULL;
 ALTER TABLE sandbox_intent ADD COLUMN intent_sealed bytea, ADD COLUMN transaction_sealed bytea;
-
--- What is left to seal: nothing, soon, so that to look costs nothing.
-CREATE INDEX payment_order_plain ON payment_order (order_id) WHERE intent_id IS NOT NULL OR transaction_id IS NOT NULL;
-CREATE INDEX payment_notice_plain ON payment_notice (provider, event_id) WHERE said_sealed IS NULL;
-CREATE INDEX payment_alert_plain ON payment_alert (alert_id) WHERE transaction_id IS NOT NULL;
-CREATE INDEX sandbox_intent_plain ON sandbox_intent (intent_id) WHERE intent_sealed IS NULL;

@@ -84,6 +84,10 @@ class Payments:
     def named(self, name: str) -> PaymentProvider | None:
         return next((provider for provider in self.by_method.values() if provider.name == name), None)
 
+    @property
+    def names(self) -> list[str]:
+        return sorted({provider.name for provider in self.by_method.values()})
+
     def of_notice(self, headers: Mapping[str, str]) -> PaymentProvider:
         """Whose notice this claims to be. Raises Unauthorized for one without a signature."""
         for provider in self.by_method.values():

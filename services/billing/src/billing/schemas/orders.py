@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import ConfigDict, Field
 
 from billing.domain import Asset, Method, Order, OrderState, Package, Refund
-from billing.domain.hidden import open_transaction, params_of
+from billing.domain.hidden import open_transaction, params_of, transaction_of
 from billing.domain.package import PACKAGES
 from billing.store.notices import Alert
 from billing.store.orders import OrderFilter
@@ -134,7 +134,7 @@ def _shown(order: Order, vault: Vault, lang: Lang) -> dict[str, Any]:
         "order_no": order.order_no, "user_id": order.user_id, "package_id": order.package_id, "package_name": name_of(order.package_id, lang),
         "asset": order.asset, "credits": order.amount, "membership_days": order.membership_days, "amount": major(order.price_minor),
         "currency": order.currency, "payment_method": order.method, "status": order.state,
-        "transaction_id": open_transaction(vault, order.order_id, order.transaction_sealed),
+        "transaction_id": transaction_of(vault, order),
         "created_at": order.created_at, "expires_at": order.expires_at, "paid_at": order.paid_at,
         "payment_params": params_of(vault, order) if order.state == "pending" else None,
     }  # fmt: skip
@@ -189,7 +189,7 @@ class AlertShown(Model):
     def of(cls, alert: Alert, vault: Vault) -> "AlertShown":
         return cls(
             alert_id=alert.alert_id, fault=alert.fault, provider=alert.provider, order_no=alert.order_no,
-            transaction_id=open_transaction(vault, alert.alert_id, alert.transaction_sealed) or "",
+            transaction_id=open_transaction(vault, alert.alert_id, alert.transaction_sealed),
             amount=major(alert.amount_minor), currency=alert.currency, at=alert.at,
         )  # fmt: skip
 
@@ -222,7 +222,7 @@ class AdminOrdersShown(Model):
             AdminOrderShown(**_shown(order, vault, lang), nickname=names.get(order.user_id, ""), alerts=sorted(faults.get(order.order_no, ())))
             for order in found
         ]
-        return cls(orders=shown, pagination=page, alerts=[AlertShown.of(alert, vault) for alert in alerts[0]], alerts_total=alerts[1])  # fmt: skip
+        return cls(orders=shown, pagination=page, alerts=[AlertShown.of(alert, vault) for alert in alerts[0]], alerts_total=alerts[1])
 
 
 class RefundAsk(Model):

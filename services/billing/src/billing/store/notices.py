@@ -25,10 +25,10 @@ class Alert(NamedTuple):
 
 
 class SealedNotice(NamedTuple):
-    """A message as it came, and the hash of its name (`domain.hidden`)."""
+    """A message as it came. `event_hash` stands for its id (`domain.hidden`), also in the column `event_id`."""
 
     provider: str
-    event: str
+    event_hash: str
     order_no: str
     said_sealed: bytes
 
@@ -41,25 +41,25 @@ async def insert_notice(conn: asyncpg.Connection, now: datetime, notice: SealedN
     )  # fmt: skip
 
 
-async def mark_handled(conn: asyncpg.Connection, now: datetime, events: Sequence[tuple[str, str]]) -> None:
+async def mark_handled(conn: asyncpg.Connection, now: datetime, handled: Sequence[tuple[str, str]]) -> None:
     """These messages, by provider and hash, had their effect."""
     await conn.execute(
         """
-        UPDATE payment_notice SET handled_at = $3 FROM unnest($1::text[], $2::text[]) AS h (provider, event_id)
-        WHERE payment_notice.provider = h.provider AND payment_notice.event_id = h.event_id AND handled_at IS NULL
+        UPDATE payment_notice SET handled_at = $3 FROM unnest($1::text[], $2::text[]) AS h (provider, event_hash)
+        WHERE payment_notice.provider = h.provider AND payment_notice.event_id = h.event_hash AND handled_at IS NULL
         """,
-        [provider for provider, _ in events], [event for _, event in events], now,
+        [provider for provider, _ in handled], [event_hash for _, event_hash in handled], now,
     )  # fmt: skip
 
 
-async def list_unhandled(conn: asyncpg.Connection, before: datetime, limit: int) -> list[SealedNotice]:
-    """Messages that were kept and then forgotten, because the process died."""
+async def list_unhandled(conn: asyncpg.Connection, before: datetime, providers: Sequence[str], limit: int) -> list[SealedNotice]:
+    """Messages of these providers that were kept and then forgotten, because the process died."""
     rows = await conn.fetch(
         """
         SELECT provider, event_id, order_no, said_sealed FROM payment_notice
-        WHERE handled_at IS NULL AND received_at < $1 AND said_sealed IS NOT NULL ORDER BY received_at LIMIT $2
+        WHERE handled_at IS NULL AND received_at < $1 AND said_sealed IS NOT NULL AND provider = ANY($2::text[]) ORDER BY received_at LIMIT $3
         """,
-        before, limit,
+        before, providers, limit,
     )  # fmt: skip
     return [SealedNotice(*row) for row in rows]
 

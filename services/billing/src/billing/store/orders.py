@@ -13,6 +13,7 @@ from billing.domain import Order, OrderState, Refund
 _FIELDS = (
     "order_id", "order_no", "user_id", "package_id", "asset", "amount", "membership_days", "price_minor", "currency", "method", "provider", "body_hash",
     "created_at", "expires_at", "look_at", "state", "version", "merchant_id", "intent_sealed", "transaction_sealed", "lot_number", "paid_at", "ended_at",
+    "intent_id", "params", "transaction_id",
 )  # fmt: skip
 _ORDER = ", ".join(_FIELDS)
 _NEW = _FIELDS[:15]
@@ -63,7 +64,8 @@ async def insert_order(conn: asyncpg.Connection, order: Order) -> bool:
 async def save_intent(conn: asyncpg.Connection, order_id: UUID, *, merchant_id: str, intent_sealed: bytes) -> None:
     """Remember where the order is paid; the first one stays."""
     await conn.execute(
-        "UPDATE payment_order SET merchant_id = $2, intent_sealed = $3 WHERE order_id = $1 AND intent_sealed IS NULL", order_id, merchant_id, intent_sealed
+        "UPDATE payment_order SET merchant_id = $2, intent_sealed = $3 WHERE order_id = $1 AND intent_sealed IS NULL AND intent_id IS NULL",
+        order_id, merchant_id, intent_sealed,
     )  # fmt: skip
 
 
@@ -131,14 +133,17 @@ async def look_later(conn: asyncpg.Connection, order_ids: Sequence[UUID], look_a
 
 
 async def save_orders(conn: asyncpg.Connection, now: datetime, orders: Iterable[Order]) -> None:
-    """Write down what became of these orders, each from the state it was loaded in, and add it to the day's sums."""
+    """Write down what became of these orders, each from the state it was loaded in, and add it to the day's sums.
+
+    Upkeep seals rows without the lock of their account, so an id may have been sealed since its order was loaded: that one stays.
+    """
     changed = sorted(orders, key=lambda order: order.order_id)
     if not changed:
         return
     saved = await conn.fetch(
         """
-        UPDATE payment_order SET state = c.state, version = c.version, transaction_sealed = c.transaction_sealed, lot_number = c.lot_number,
-            paid_at = c.paid_at, ended_at = c.ended_at
+        UPDATE payment_order SET state = c.state, version = c.version, lot_number = c.lot_number, paid_at = c.paid_at, ended_at = c.ended_at,
+            transaction_sealed = coalesce(c.transaction_sealed, payment_order.transaction_sealed)
         FROM unnest($1::uuid[], $2::text[], $3::text[], $4::int[], $5::bytea[], $6::bigint[], $7::timestamptz[], $8::timestamptz[])
             AS c (order_id, was, state, version, transaction_sealed, lot_number, paid_at, ended_at)
         WHERE payment_order.order_id = c.order_id AND payment_order.state = c.was RETURNING payment_order.order_id

@@ -6,12 +6,14 @@ from uuid import UUID
 
 import asyncpg
 
-from common.ids import derived_id, new_id
-from common.vault import Sealed, Vault
+from billing.domain import hidden
+from common.ids import new_id
+from common.vault import Vault
 
 IntentState = Literal["open", "paid", "declined", "closed", "refunded"]
 _SHOWN = ("order_no", "description", "amount_minor", "currency", "state", "refunds_refused", "refund_id")
-_INTENT = ", ".join(("intent_sealed", "transaction_sealed", *_SHOWN))
+_INTENT = ", ".join(("intent_id", "intent_sealed", "transaction_id", "transaction_sealed", *_SHOWN))
+"""The column `intent_id` holds the hash of the id (`domain.hidden`), or the id itself in a row that a process of the version before wrote."""
 
 
 class SandboxIntent(NamedTuple):
@@ -28,27 +30,16 @@ class SandboxIntent(NamedTuple):
     refund_id: UUID | None
 
 
-def _owner(order_no: str) -> UUID:
-    return derived_id("sandbox intent", order_no)
-
-
-def _seal(vault: Vault, order_no: str, text: str) -> bytes:
-    return vault.seal(text.encode(), owner=_owner(order_no)).packed
-
-
-def _open(vault: Vault, order_no: str, sealed: bytes) -> str:
-    return vault.open(Sealed.unpacked(sealed), owner=_owner(order_no)).decode()
-
-
-def _hash(vault: Vault, intent_id: str) -> str:
-    return vault.lookup_hash("sandbox intent", intent_id.encode()).hex()
-
-
 def _intent(vault: Vault, row: asyncpg.Record | None) -> SandboxIntent | None:
+    """What is not sealed yet is read as it stands."""
     if row is None:
         return None
-    transaction_id = None if row["transaction_sealed"] is None else _open(vault, row["order_no"], row["transaction_sealed"])
-    return SandboxIntent(_open(vault, row["order_no"], row["intent_sealed"]), transaction_id, *(row[name] for name in _SHOWN))
+    order_no, intent_id, transaction_id = row["order_no"], row["intent_id"], row["transaction_id"]
+    if row["intent_sealed"] is not None:
+        intent_id = hidden.open_sandbox_id(vault, order_no, row["intent_sealed"])
+    if row["transaction_sealed"] is not None:
+        transaction_id = hidden.open_sandbox_id(vault, order_no, row["transaction_sealed"])
+    return SandboxIntent(intent_id, transaction_id, *(row[name] for name in _SHOWN))
 
 
 async def make_intent(conn: asyncpg.Connection, vault: Vault, now: datetime, intent: SandboxIntent) -> SandboxIntent:
@@ -58,7 +49,7 @@ async def make_intent(conn: asyncpg.Connection, vault: Vault, now: datetime, int
         INSERT INTO sandbox_intent (intent_id, intent_sealed, {", ".join(_SHOWN)}, created_at, changed_at)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10) ON CONFLICT DO NOTHING
         """,
-        _hash(vault, intent.intent_id), _seal(vault, intent.order_no, intent.intent_id), *intent[2:], now,
+        hidden.intent_hash(vault, intent.intent_id), hidden.seal_sandbox_id(vault, intent.order_no, intent.intent_id), *intent[2:], now,
     )  # fmt: skip
     found = await find_intent_of(conn, vault, intent.order_no)
     assert found is not None
@@ -66,7 +57,11 @@ async def make_intent(conn: asyncpg.Connection, vault: Vault, now: datetime, int
 
 
 async def find_intent(conn: asyncpg.Connection, vault: Vault, intent_id: str) -> SandboxIntent | None:
-    return _intent(vault, await conn.fetchrow(f"SELECT {_INTENT} FROM sandbox_intent WHERE intent_id = $1", _hash(vault, intent_id)))
+    row = await conn.fetchrow(
+        f"SELECT {_INTENT} FROM sandbox_intent WHERE intent_id = $1 OR (intent_id = $2 AND intent_sealed IS NULL)",
+        hidden.intent_hash(vault, intent_id), intent_id,
+    )  # fmt: skip
+    return _intent(vault, row)
 
 
 async def find_intent_of(conn: asyncpg.Connection, vault: Vault, order_no: str) -> SandboxIntent | None:
@@ -81,17 +76,19 @@ async def pay_intent(conn: asyncpg.Connection, vault: Vault, now: datetime, inte
     await conn.execute(
         """
         UPDATE sandbox_intent SET state = 'paid', transaction_sealed = $4, refunds_refused = $3, changed_at = $2
-        WHERE intent_id = $1 AND state IN ('open', 'declined')
+        WHERE order_no = $1 AND state IN ('open', 'declined')
         """,
-        _hash(vault, intent_id), now, refunds_refused, _seal(vault, found.order_no, f"sbx_{new_id().hex}"),
+        found.order_no, now, refunds_refused, hidden.seal_sandbox_id(vault, found.order_no, f"sbx_{new_id().hex}"),
     )  # fmt: skip
-    return await find_intent(conn, vault, intent_id)
+    return await find_intent_of(conn, vault, found.order_no)
 
 
 async def decline_intent(conn: asyncpg.Connection, vault: Vault, now: datetime, intent_id: str) -> SandboxIntent | None:
-    statement = "UPDATE sandbox_intent SET state = 'declined', changed_at = $2 WHERE intent_id = $1 AND state = 'open'"
-    await conn.execute(statement, _hash(vault, intent_id), now)
-    return await find_intent(conn, vault, intent_id)
+    found = await find_intent(conn, vault, intent_id)
+    if found is None:
+        return None
+    await conn.execute("UPDATE sandbox_intent SET state = 'declined', changed_at = $2 WHERE order_no = $1 AND state = 'open'", found.order_no, now)
+    return await find_intent_of(conn, vault, found.order_no)
 
 
 async def close_intent(conn: asyncpg.Connection, vault: Vault, now: datetime, order_no: str) -> SandboxIntent | None:
@@ -108,17 +105,3 @@ async def refund_intent(conn: asyncpg.Connection, vault: Vault, now: datetime, o
     )  # fmt: skip
     found = await find_intent_of(conn, vault, order_no)
     return found is not None and found.state == "refunded" and found.refund_id == refund_id
-
-
-async def seal_plain(conn: asyncpg.Connection, vault: Vault, limit: int) -> int:
-    """Seal intents from before ids were; answers how many there were."""
-    rows = await conn.fetch(
-        "SELECT intent_id, order_no, transaction_id FROM sandbox_intent WHERE intent_sealed IS NULL ORDER BY intent_id LIMIT $1 FOR UPDATE SKIP LOCKED", limit
-    )
-    for row in rows:
-        transaction = None if row["transaction_id"] is None else _seal(vault, row["order_no"], row["transaction_id"])
-        await conn.execute(
-            "UPDATE sandbox_intent SET intent_id = $2, intent_sealed = $3, transaction_sealed = $4, transaction_id = NULL WHERE intent_id = $1",
-            row["intent_id"], _hash(vault, row["intent_id"]), _seal(vault, row["order_no"], row["intent_id"]), transaction,
-        )  # fmt: skip
-    return len(rows)
