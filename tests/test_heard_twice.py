@@ -170,7 +170,7 @@ def rows(found: Sequence[Any]) -> list[tuple[Any, ...]]:
 
 
 async def facts_said(db: Database) -> list[Fact]:
-    found = await db.fetch("SELECT topic, payload FROM outbox ORDER BY position")
+    found = await db.fetch("SELECT topic, payload FROM outbox_fact ORDER BY position, place")
     return [BY_TOPIC[row["topic"]].model_validate_json(row["payload"]) for row in found]
 
 
@@ -580,7 +580,7 @@ async def test_a_task_told_to_the_workers_many_times_is_made_once(service_databa
         for _ in range(5):
             await overhear(service, bus, random.sample(told, len(told)))
         async with asyncio.timeout(20):
-            while await db.fetchval("SELECT count(*) FROM outbox WHERE topic = 'task.completed'") < len(task_ids):
+            while await db.fetchval("SELECT count(*) FROM outbox_fact WHERE topic = 'task.completed'") < len(task_ids):
                 await asyncio.sleep(0.05)
         await overhear(service, bus, told)
         draining.set()

@@ -208,7 +208,8 @@ SPOILED = [
     ("works", "UPDATE work SET body = '{}' WHERE work_id = $1", "do not have what was delivered"),
     (
         "works",
-        "INSERT INTO outbox (event_id, topic, key, headers, payload, created_at, leased_until) VALUES ($1, 'a.topic', '', '', '', now(), now())",
+        "INSERT INTO outbox (facts, created_at, leased_until) "
+        "VALUES (json_build_array(json_build_array($1::uuid, 'a.topic', '', '', 1, null, null, ''))::text, now(), now())",
         "works's outbox still has: 1 of a.topic",
     ),
     (

@@ -2,12 +2,16 @@
 
 import asyncio
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
 
+from common.bus.outbox import claim_rows
+from common.db import Database
+from common.ids import new_id
 from common.migrate import Migration, MigrationError, check_schema, every_migration, load, migrate
 
 Write = Callable[[str, str], None]
@@ -194,3 +198,27 @@ async def test_the_files_of_every_service_fit_an_empty_database_and_twice_is_onc
     assert await apply(database, migrations) == [migration.name for migration in migrations]
     assert await apply(database, migrations) == []
     await check(database, migrations)
+
+
+async def test_facts_that_were_not_told_yet_are_told_after_the_outbox_was_bundled(database: Any) -> None:
+    first, *rest = every_migration(None)
+    await apply(database, [first])
+    event_id = new_id()
+    await query(
+        database.owner_url,
+        """
+        INSERT INTO outbox (event_id, topic, key, headers, payload, created_at, leased_until)
+        VALUES ($1, 'user.registered', 'k1', '["user/k1",7,"request-1",null]', convert_to('{"name":"\u00e9 \\u0000"}', 'UTF8'), now(), now())
+        """,
+        event_id,
+    )
+    await apply(database, [first, *rest])
+    db = await Database.open(database.role_url, name="told")
+    try:
+        ((fact,),) = await claim_rows(db, 10, timedelta(seconds=5))
+    finally:
+        await db.close()
+    assert (fact.event_id, fact.topic, fact.key, fact.subject, fact.sequence) == (event_id, "user.registered", "k1", "user/k1", 7)
+    assert (fact.correlation_id, fact.traceparent, fact.position, fact.place) == ("request-1", None, 1, 0)
+    assert fact.value == '{"name":"\u00e9 \\u0000"}'.encode()
+    assert await query(database.owner_url, "INSERT INTO outbox (facts, created_at, leased_until) VALUES ('[]', now(), now()) RETURNING position") == 2

@@ -12,12 +12,13 @@ from uuid import UUID
 
 import aiohttp
 import asyncpg
+import orjson
 import pytest
 
 from common.bus import MemoryBus
 from common.bus.broker import Receipts, TopicPartition
 from common.bus.consumer import ConsumerLimits, Subscriptions
-from common.bus.envelope import Outgoing, seal
+from common.bus.envelope import ROW_FACTS_MAX, Outgoing, seal
 from common.bus.outbox import count_rows
 from common.bus.relay import Relay
 from common.db import Database, OutcomeUnknown, Tx
@@ -672,14 +673,65 @@ async def test_a_parked_row_is_tried_once_keeps_its_reason_and_holds_nobody_up(d
         async with db.transaction() as tx:
             tx.emit(*bad, created())
         await until(lambda: _equals(count_rows(db), 5))
-        await until(lambda: _equals(db.fetchval("SELECT count(*) FROM outbox WHERE parked_at IS NOT NULL"), 5))
+        await until(lambda: _equals(db.fetchval("SELECT count(*) FROM outbox_fact WHERE parked_at IS NOT NULL"), 5))
         await asyncio.sleep(2)
         assert len(bus.published) == 6
         async with db.transaction() as tx:
             tx.emit(created())
         await until(lambda: len(bus.published) == 7, 1)
         await until(lambda: _equals(count_rows(db), 5))
-    assert {row["error"] for row in await db.fetch("SELECT error FROM outbox")} == {"no topic user.registered"}
+    assert {row["error"] for row in await db.fetch("SELECT error FROM outbox_fact")} == {"no topic user.registered"}
+
+
+async def test_what_a_commit_says_is_one_row_and_a_row_per_fact_for_people(db: Database) -> None:
+    facts = [created() for _ in range(ROW_FACTS_MAX + 1)]
+    async with db.transaction() as tx:
+        tx.emit(*facts)
+    assert await db.fetchval("SELECT count(*) FROM outbox") == 2, "one for each so many facts"
+    rows = await db.fetch("SELECT topic, key, payload, sequence, event_id FROM outbox_fact ORDER BY position, place")
+    assert [UUID(orjson.loads(row["payload"])["task_id"]) for row in rows] == [fact.task_id for fact in facts]
+    assert {row["topic"] for row in rows} == {"task.created"}
+    assert len({row["event_id"] for row in rows}) == len(facts)
+    bus = NotedBus(groups=lambda _topic: ())
+    async with relaying(Relay(db, bus, sweep_seconds=0.05)):
+        await until(lambda: _equals(count_rows(db), 0))
+    assert bus.published == [row["event_id"] for row in rows]
+
+
+class ForgetfulBus(NotedBus):
+    """Loses the last fact of its first request, and says twice that it took the first one: before, and after."""
+
+    def __init__(self) -> None:
+        super().__init__(groups=lambda _topic: ())
+        self.requests: list[list[Outgoing]] = []
+        self.may_take = asyncio.Event()
+
+    async def publish(self, records: Sequence[Outgoing], receipts: Receipts) -> None:
+        self.requests.append(list(records))
+        if len(self.requests) == 1:
+            receipts.acked(records[0])
+            receipts.lost(records[-1], "the broker went away")
+            return
+        receipts.acked(records[0])
+        receipts.acked(records[0])
+        await self.may_take.wait()
+        await super().publish(records[1:], receipts)
+
+
+async def test_a_row_stays_until_each_of_its_facts_was_taken_however_often_another_was(db: Database) -> None:
+    bus = ForgetfulBus()
+    relay = db.relay = Relay(db, bus, lease_seconds=0.3, sweep_seconds=0.05, delete_every_seconds=0.01)
+    async with relaying(relay):
+        async with db.transaction() as tx:
+            tx.emit(created(), created())
+        await until(lambda: len(bus.requests) == 2)
+        assert [fact.event_id for fact in bus.requests[1]] == [fact.event_id for fact in bus.requests[0]]
+        await asyncio.sleep(0.1)
+        assert await count_rows(db) == 2
+        bus.may_take.set()
+        await until(lambda: _equals(count_rows(db), 0))
+    assert len(bus.requests) == 2
+    assert relay.told_by_topic == {"task.created": 3}, "the first fact was told twice"
 
 
 async def test_a_parked_row_is_told_once_it_is_let_go(db: Database) -> None:
@@ -688,7 +740,7 @@ async def test_a_parked_row_is_told_once_it_is_let_go(db: Database) -> None:
     async with relaying(relay):
         async with db.transaction() as tx:
             tx.emit(UserRegistered(sequence=1, user_id=new_id(), name="ada", source="email"))
-        await until(lambda: _equals(db.fetchval("SELECT count(*) FROM outbox WHERE parked_at IS NOT NULL"), 1))
+        await until(lambda: _equals(db.fetchval("SELECT count(*) FROM outbox_fact WHERE parked_at IS NOT NULL"), 1))
     mended = NotedBus(groups=lambda _topic: ())
     async with relaying(Relay(db, mended, sweep_seconds=0.05)):
         await asyncio.sleep(0.3)

@@ -103,7 +103,7 @@ class Bank:
 
     async def facts(self) -> list[CreditsChanged]:
         """Everything said so far, in the order of each account."""
-        rows = await self.db.fetch("SELECT payload FROM outbox WHERE topic = 'credits.changed' ORDER BY position")
+        rows = await self.db.fetch("SELECT payload FROM outbox_fact WHERE topic = 'credits.changed' ORDER BY position, place")
         return [CreditsChanged.model_validate_json(row["payload"]) for row in rows]
 
     async def hold_of(self, task_id: UUID) -> asyncpg.Record:

@@ -100,7 +100,7 @@ async def admin_orders(door: Door, query: str = "") -> dict[str, Any]:
 
 
 async def told(bank, topic: str, fact: Any) -> list[Any]:
-    rows = await bank.db.fetch("SELECT payload FROM outbox WHERE topic = $1 ORDER BY position", topic)
+    rows = await bank.db.fetch("SELECT payload FROM outbox_fact WHERE topic = $1 ORDER BY position, place", topic)
     return [fact.model_validate_json(row["payload"]) for row in rows]
 
 

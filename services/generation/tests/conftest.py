@@ -132,7 +132,7 @@ def said(db: Database) -> Callable[[], Awaitable[list[tuple[str, dict[str, Any]]
     """What the outbox says, in order: (topic, data)."""
 
     async def read() -> list[tuple[str, dict[str, Any]]]:
-        rows = await db.fetch("SELECT topic, convert_from(payload, 'UTF8')::jsonb AS data FROM outbox ORDER BY position")
+        rows = await db.fetch("SELECT topic, payload::jsonb AS data FROM outbox_fact ORDER BY position, place")
         return [(row["topic"], row["data"]) for row in rows]
 
     return read

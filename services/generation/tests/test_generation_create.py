@@ -60,9 +60,9 @@ async def test_the_fact_of_a_creation_carries_the_trace_of_its_request(edge: Any
     await edge.call(
         "POST", CREATE, user, json={"type": "travel", "images": [edge.upload(user)]}, headers={"traceparent": trace, "X-Request-Id": "request-0001"}
     )
-    headers = await db.fetchval("SELECT headers FROM outbox WHERE topic = 'task.created'")
-    assert trace in headers
-    assert "request-0001" in headers
+    told = await db.fetchrow("SELECT traceparent, correlation_id FROM outbox_fact WHERE topic = 'task.created'")
+    assert told is not None
+    assert tuple(told) == (trace, "request-0001")
 
 
 async def test_one_key_a_hundred_times_at_once_is_one_task_and_one_hold(edge: Any, db: Database, neighbours: Any) -> None:
@@ -312,7 +312,7 @@ async def test_nobody_asks_without_a_token_or_as_a_service(edge: Any) -> None:
 
 
 async def test_a_song_of_words_is_created(edge: Any, db: Database, neighbours: Any) -> None:
-    user = new_id()
+    user = next(one for one in iter(new_id, None) if not str(one).endswith("0"))  # those that do have a picture
     ask = {"title": "Evening", "tags": ["warm"], "prompt": "a slow evening song", "negative_tags": ["drums"], "instrumental": True}
     status, body, headers = await edge.call("POST", "/music/tasks", user, json=ask, key="s")
     assert status == 201, body

@@ -82,7 +82,7 @@ async def test_a_hold_that_never_stays_young_is_given_up_and_nothing_is_written(
     workers = Workers(seats=5)
     with pytest.raises(Unavailable):
         await create(db, settings_here, workers, ask(), times=iter(range(0, 1000, 31)))
-    assert await db.fetchval("SELECT count(*) FROM task") == await db.fetchval("SELECT count(*) FROM outbox") == 0
+    assert await db.fetchval("SELECT count(*) FROM task") == await db.fetchval("SELECT count(*) FROM outbox_fact") == 0
     assert workers.free == 5
 
 
@@ -105,7 +105,7 @@ async def test_a_batch_repeated_after_a_lost_commit_answers_what_is_there(db: Da
     assert [one.task.task_id for one in again] == [one.task.task_id for one in first]
     assert [one.replayed for one in again] == [False, True, True]
     assert await db.fetchval("SELECT count(*) FROM task") == len(neighbours.holds) == 3
-    assert await db.fetchval("SELECT count(*) FROM outbox") == 3
+    assert await db.fetchval("SELECT count(*) FROM outbox_fact") == 3
 
 
 async def test_two_processes_with_the_same_key_at_once_write_one_task(db: Database, ask: Any, settings_here: GenerationSettings) -> None:
@@ -113,7 +113,7 @@ async def test_two_processes_with_the_same_key_at_once_write_one_task(db: Databa
     answers = await asyncio.gather(*(create(db, settings_here, Workers(seats=place % 2), one) for place in range(8)))
     assert {answer.task.task_id for (answer,) in answers} == {one.task_id}
     assert sum(not answer.replayed for (answer,) in answers) == 1
-    assert await db.fetchval("SELECT count(*) FROM task") == await db.fetchval("SELECT count(*) FROM outbox") == 1
+    assert await db.fetchval("SELECT count(*) FROM task") == await db.fetchval("SELECT count(*) FROM outbox_fact") == 1
 
 
 class BadLine:
@@ -139,7 +139,7 @@ async def test_finishes_meet_in_the_lane_and_survive_a_lost_answer(db: Database,
         ended = await asyncio.gather(*(lane(Finish(mine, [], {}, Outcome())) for mine in await claim()))
     assert {one.state for one in ended} == {"failed"}
     assert line.commits == 2
-    assert await db.fetchval("SELECT count(*) FROM outbox WHERE topic = 'task.failed'") == 10
+    assert await db.fetchval("SELECT count(*) FROM outbox_fact WHERE topic = 'task.failed'") == 10
 
 
 async def test_no_statement_of_the_hot_path_reads_whole_tables_after_growth(

@@ -216,7 +216,7 @@ async def test_a_cancel_is_answered_once_and_again_and_tells_the_workers(edge: A
         status, body, _ = await edge.call("POST", path, user)
         assert (status, body["data"], bool(body["message"])) == (200, {"task_id": str(task.task_id), "status": "cancelled"}, True)
     assert edge.workers.dropped == [task.task_id] * 2
-    assert await db.fetchval("SELECT count(*) FROM outbox WHERE topic = 'task.cancelled'") == 1
+    assert await db.fetchval("SELECT count(*) FROM outbox_fact WHERE topic = 'task.cancelled'") == 1
     _, body, _ = await edge.call("GET", f"/api/tasks/{task.task_id}", user)
     assert (body["data"]["task"]["status"], body["data"]["work"]) == ("cancelled", None)
 
@@ -226,7 +226,7 @@ async def test_fifty_cancels_at_once_are_one(edge: Any, db: Database, ask: Any, 
     task = await write(ask(user_id=user))
     answers = await asyncio.gather(*(edge.call("POST", f"/api/tasks/{task.task_id}/cancel", user) for _ in range(50)))
     assert {status for status, _, _ in answers} == {200}
-    assert await db.fetchval("SELECT count(*) FROM outbox WHERE topic = 'task.cancelled'") == 1
+    assert await db.fetchval("SELECT count(*) FROM outbox_fact WHERE topic = 'task.cancelled'") == 1
 
 
 async def test_an_ended_task_cannot_be_cancelled_and_says_how_it_ended(edge: Any, db: Database, ask: Any, write: Any, claim: Any) -> None:

@@ -142,7 +142,7 @@ async def test_no_address_no_openid_and_no_token_stand_in_the_tables(run_identit
     try:
         tables = [row[0] for row in await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'outbox'")]
         dump = json.dumps([str(row) for table in tables for row in await connection.fetch(f'SELECT t::text FROM "{table}" t')])
-        facts = str(await connection.fetch("SELECT payload FROM outbox"))
+        facts = str(await connection.fetch("SELECT payload FROM outbox_fact"))
     finally:
         await connection.close()
     for secret in ("secret-address", "sandbox-", "secret-code"):

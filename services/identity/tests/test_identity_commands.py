@@ -33,7 +33,7 @@ async def test_a_batch_that_is_run_again_finds_its_own_rows_and_says_nothing_twi
         async with db.transaction() as tx:
             outcomes = await commands.register_people(tx, asks)
         assert [one.person.user_id for one in outcomes if isinstance(one, Registered)] == [ask.user_id for ask in asks]
-    facts = [orjson.loads(row["payload"]) for row in await db.fetch("SELECT topic, payload FROM outbox WHERE topic = 'user.registered'")]
+    facts = [orjson.loads(row["payload"]) for row in await db.fetch("SELECT topic, payload FROM outbox_fact WHERE topic = 'user.registered'")]
     assert sorted(fact["user_id"] for fact in facts) == sorted(str(ask.user_id) for ask in asks)
     assert {(fact["name"], fact["source"], fact["sequence"]) for fact in facts} == {("ada", "email", 1)}
     assert not any("email" in fact for fact in facts)

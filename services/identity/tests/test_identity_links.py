@@ -19,7 +19,7 @@ def bearer(token: str) -> dict[str, Any]:
 
 async def requested(sql: Any, template: str) -> list[dict[str, Any]]:
     """The facts that a mail is due, oldest first; nobody takes them out of the outbox here."""
-    facts = [orjson.loads(row["payload"]) for row in await sql("SELECT payload FROM outbox WHERE topic = 'delivery.requested' ORDER BY position")]
+    facts = [orjson.loads(row["payload"]) for row in await sql("SELECT payload FROM outbox_fact WHERE topic = 'delivery.requested' ORDER BY position, place")]
     return [fact for fact in facts if fact["template"] == template]
 
 

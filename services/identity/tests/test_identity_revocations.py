@@ -44,7 +44,7 @@ async def test_a_batch_is_said_once_each_and_a_users_number_is_the_newest(servic
         numbers = await commands.revoke(tx, [Revoke(user_id, "changed"), Revoke(user_id, "disabled"), Revoke(user_id, "logout", uuid4())])
     assert numbers == [1, 2, 3]
     assert await db.fetchval("SELECT revoked_number FROM person") == 2
-    told = [orjson.loads(row["payload"]) for row in await db.fetch("SELECT payload FROM outbox WHERE topic = 'session.revoked' ORDER BY position")]
+    told = [orjson.loads(row["payload"]) for row in await db.fetch("SELECT payload FROM outbox_fact WHERE topic = 'session.revoked' ORDER BY position, place")]
     assert [(fact["sequence"], fact["reason"]) for fact in told] == [(1, "changed"), (2, "disabled"), (3, "logout")]
 
 

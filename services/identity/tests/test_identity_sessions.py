@@ -81,7 +81,7 @@ async def test_a_token_used_again_later_ends_the_session_and_its_owner_is_told(i
     assert (status, error["code"]) == (401, 10002)
     assert (await refreshed(identity, newest["refresh_token"]))[0] == 401
     await _until_refused(identity, newest["access_token"])
-    told = [orjson.loads(row["payload"]) for row in await sql("SELECT payload FROM outbox WHERE topic = 'delivery.requested'")]
+    told = [orjson.loads(row["payload"]) for row in await sql("SELECT payload FROM outbox_fact WHERE topic = 'delivery.requested'")]
     assert [fact["user_id"] for fact in told if fact["template"] == "refresh_reused"] == [user["objectId"]]
     assert (await identity.ask("GET", "/api/auth/me", **bearer(user["sessionToken"])))[0] == 200, "another session goes on"
 

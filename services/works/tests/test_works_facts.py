@@ -39,7 +39,7 @@ async def everything(db: Database) -> dict[str, list[Any]]:
     works = await db.fetch("SELECT work_id, user_id, kind, status, task_sequence, version, is_public, body, created_at FROM work ORDER BY 1")
     songs = await db.fetch("SELECT task_id, work_id, user_id, status, task_sequence, body, created_at FROM song ORDER BY 1")
     shelves = await db.fetch("SELECT * FROM shelf ORDER BY 1, 2")
-    said = await db.fetch("SELECT topic, key, convert_from(payload, 'UTF8') FROM outbox ORDER BY key")
+    said = await db.fetch("SELECT topic, key, payload FROM outbox_fact ORDER BY key")
     return {"works": list(map(tuple, works)), "songs": list(map(tuple, songs)), "shelves": list(map(tuple, shelves)), "said": list(map(tuple, said))}
 
 
@@ -62,7 +62,7 @@ async def test_a_task_that_ended_well_is_a_work_with_its_items(db: Database, tel
     assert work is not None
     assert (work.status, work.body["description"], work.body["tags"]) == ("completed", "a warm evening", ["warm"])
     assert [item["index"] for item in work.pictures] == [0, 1]
-    assert await db.fetchval("SELECT count(*) FROM outbox WHERE topic = 'work.created'") == 1
+    assert await db.fetchval("SELECT count(*) FROM outbox_fact WHERE topic = 'work.created'") == 1
 
 
 @pytest.mark.parametrize("end", ["failed", "cancelled"])
@@ -71,7 +71,7 @@ async def test_a_task_that_delivered_nothing_is_kept_and_not_announced(db: Datab
     await tell([facts.created(task, user)])
     await tell([getattr(facts, end)(task, user)])
     assert await db.fetchval("SELECT status FROM work WHERE work_id = $1", task) == end
-    assert await db.fetchval("SELECT count(*) FROM outbox") == 0
+    assert await db.fetchval("SELECT count(*) FROM outbox_fact") == 0
     assert await db.fetchval(f"SELECT {end} FROM shelf WHERE user_id = $1", user) == 1
 
 
@@ -83,7 +83,7 @@ async def test_an_end_that_overtook_its_creation_is_not_undone_and_takes_its_tim
     row = await db.fetchrow("SELECT status, created_at FROM work WHERE work_id = $1", task)
     assert row is not None
     assert (row["status"], row["created_at"]) == ("completed", created.time)
-    assert await db.fetchval("SELECT count(*) FROM outbox") == 1
+    assert await db.fetchval("SELECT count(*) FROM outbox_fact") == 1
 
 
 async def test_a_fact_about_anothers_work_changes_nothing(db: Database, tell: Tell, facts: Any) -> None:
@@ -116,7 +116,7 @@ async def test_a_song_for_a_photo_adds_audio_to_that_work(db: Database, tell: Te
     assert [item["key"] for item in work.audios] == [facts.song(second).key, facts.song(first).key]
     assert work.image_key == "uploads/x/y.jpg"
     assert await db.fetchval("SELECT count(*) FROM work") == 1
-    assert await db.fetchval("SELECT count(*) FROM outbox") == 1, "the work was announced when it was made, and once"
+    assert await db.fetchval("SELECT count(*) FROM outbox_fact") == 1, "the work was announced when it was made, and once"
     assert tuple((await db.fetch("SELECT created, completed FROM shelf"))[0]) == (0, 1)
 
 
@@ -207,7 +207,7 @@ async def test_two_replicas_that_hear_the_two_topics_of_the_same_tasks_agree(db:
     await asyncio.gather(hear(created), hear(completed), hear(created[::-1]))
     assert await db.fetchval("SELECT count(*) FROM work WHERE status = 'completed' AND created_at = $1", created[0].time) == 60
     assert await db.fetchval("SELECT completed FROM shelf WHERE user_id = $1", user) == 60
-    assert await db.fetchval("SELECT count(DISTINCT key) FROM outbox") == await db.fetchval("SELECT count(*) FROM outbox") == 60
+    assert await db.fetchval("SELECT count(DISTINCT key) FROM outbox_fact") == await db.fetchval("SELECT count(*) FROM outbox_fact") == 60
 
 
 async def test_names_follow_the_newest_fact(db: Database) -> None:

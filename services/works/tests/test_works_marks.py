@@ -26,7 +26,7 @@ async def shelves(db: Database) -> dict[tuple[str, str], tuple[int, ...]]:
 async def said(db: Database, topic: str) -> list[Any]:
     import orjson
 
-    return [orjson.loads(row["payload"]) for row in await db.fetch("SELECT payload FROM outbox WHERE topic = $1 ORDER BY position", topic)]
+    return [orjson.loads(row["payload"]) for row in await db.fetch("SELECT payload FROM outbox_fact WHERE topic = $1 ORDER BY position, place", topic)]
 
 
 async def test_marks_change_what_is_named_and_nothing_else(works: Any, facts: Any) -> None:

@@ -50,7 +50,7 @@ async def test_a_photo_sent_as_json_is_a_work_without_audio(works: Any, pictures
     }  # fmt: skip
     assert (await works.follow(image))[0] == 200
     assert (await works.ask("GET", headers["Location"], user=user))[2]["title"] == "Sea"
-    said = await works.db.fetch("SELECT convert_from(payload, 'UTF8') AS payload FROM outbox WHERE topic = 'work.created'")
+    said = await works.db.fetch("SELECT payload FROM outbox_fact WHERE topic = 'work.created'")
     assert len(said) == 1
     assert work["objectId"] in said[0]["payload"]
 
@@ -132,7 +132,7 @@ async def test_an_image_that_is_none_is_refused_and_nothing_is_kept(works: Any, 
     got, headers, body = await create(works, new_id(), image=image)
     assert (got, headers["X-Error-Code"], body["code"]) == (status, str(code), code), body
     assert set(body) == {"code", "message", "details", "timestamp"}
-    assert await works.db.fetchval("SELECT (SELECT count(*) FROM work) + (SELECT count(*) FROM file) + (SELECT count(*) FROM outbox)") == 0
+    assert await works.db.fetchval("SELECT (SELECT count(*) FROM work) + (SELECT count(*) FROM file) + (SELECT count(*) FROM outbox_fact)") == 0
     assert list((works.folder / "spool").iterdir()) == []
 
 
@@ -185,7 +185,7 @@ async def test_the_same_key_is_the_same_work_and_another_body_under_it_is_refuse
         assert (status, headers["X-Error-Code"]) == (422, "10006")
     assert await works.db.fetchval("SELECT count(*) FROM work") == 1
     assert await works.db.fetchval("SELECT sum(created) FROM shelf") == 1
-    assert await works.db.fetchval("SELECT count(*) FROM outbox") == 1
+    assert await works.db.fetchval("SELECT count(*) FROM outbox_fact") == 1
 
 
 async def test_a_key_names_the_same_ask_whenever_its_link_was_signed(works: Any, pictures: Any) -> None:
@@ -205,7 +205,7 @@ async def test_a_hundred_creations_at_once_under_one_key_are_one(works: Any, pic
     assert {status for status, _, _ in answers} == {201}
     assert len({body["objectId"] for _, _, body in answers}) == 2
     assert sum("Idempotent-Replayed" not in headers for _, headers, _ in answers) == 2
-    assert await works.db.fetchval("SELECT count(*) FROM work") == await works.db.fetchval("SELECT count(*) FROM outbox") == 2
+    assert await works.db.fetchval("SELECT count(*) FROM work") == await works.db.fetchval("SELECT count(*) FROM outbox_fact") == 2
     assert await works.db.fetchval("SELECT created FROM shelf WHERE user_id = $1", user) == 2
 
 

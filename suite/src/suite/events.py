@@ -22,7 +22,7 @@ Every fact is a Kafka record in CloudEvents 1.0 binary mode: the headers `ce_spe
   fact: a projection ignores what is older than what it knows, a history takes every fact once (by `ce_id`).
 - **At least once.** A record may come again with the same `ce_id`.
 - **Changes.** Additions are optional fields; a breaking change is a new topic with `.v2`, and both are published until the old one's sunset.
-- Topics have 6 partitions; retention is 7 days unless said otherwise.
+- Topics of what happens often have 6 partitions, the others one; retention is 7 days unless said otherwise.
 
 | topic | meaning | owner | groups that hear it | broadcast to | audience |
 |---|---|---|---|---|---|
@@ -50,7 +50,13 @@ def _card(fact: type[Fact]) -> str:
         for name, spec in schema["properties"].items()
     )
     example = fact.model_validate(fact.example)
-    notes = [f"type `{ce_type(fact).decode()}`", f"subject `{example.subject}`", f"key `{example.key}`", f"kept {fact.retention_hours} h"]
+    notes = [
+        f"type `{ce_type(fact).decode()}`",
+        f"subject `{example.subject}`",
+        f"key `{example.key}`",
+        f"partitions {fact.partitions}",
+        f"kept {fact.retention_hours} h",
+    ]
     notes += ["may be lost (no outbox)"] if not fact.outboxed else []
     notes += ["personal data: a name"] if fact.personal_data else ["no personal data"]
     return (

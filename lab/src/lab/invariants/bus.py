@@ -7,7 +7,7 @@ from lab.invariants.places import say
 
 async def check_bus(service: str, conn: asyncpg.Connection) -> list[str]:
     """The outbox is empty and no record was given up."""
-    waiting = await conn.fetch("SELECT topic, count(*) AS rows, bool_or(parked_at IS NOT NULL) AS parked, max(error) AS error FROM outbox GROUP BY topic")
+    waiting = await conn.fetch("SELECT topic, count(*) AS rows, bool_or(parked_at IS NOT NULL) AS parked, max(error) AS error FROM outbox_fact GROUP BY topic")
     found = say(
         f"{service}'s outbox still has", [f"{row['rows']} of {row['topic']}" + (f" (parked: {row['error']})" if row["parked"] else "") for row in waiting]
     )

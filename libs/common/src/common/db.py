@@ -13,7 +13,7 @@ import asyncpg
 import orjson
 import structlog
 
-from common.bus.envelope import Outgoing, seal
+from common.bus.envelope import ROW_FACTS_MAX, Outgoing, bundle, seal
 from common.clock import Clock, DatabaseClock
 from common.errors import Unavailable
 from common.events.base import Fact
@@ -270,17 +270,10 @@ def _cut(conn: asyncpg.Connection) -> None:
 
 
 async def _insert_outbox(conn: asyncpg.Connection, outgoing: Sequence[Outgoing], now: datetime, lease: timedelta) -> None:
-    # One array of rows, not one array per column: the driver checks every element of every array.
-    rows = await conn.fetch(
-        """
-        INSERT INTO outbox (event_id, topic, key, headers, payload, created_at, leased_until)
-        SELECT r.event_id, r.topic, r.key, r.headers, r.payload, $2, $3 FROM unnest($1::outbox_row[]) AS r
-        RETURNING position, event_id
-        """,
-        [(record.event_id, record.topic, record.key, record.stored_headers(), record.value) for record in outgoing],
-        now,
-        now + lease,
-    )
-    positions = {row["event_id"]: row["position"] for row in rows}
-    for record in outgoing:
-        record.position = positions[record.event_id]
+    for start in range(0, len(outgoing), ROW_FACTS_MAX):
+        facts = outgoing[start : start + ROW_FACTS_MAX]
+        position = await conn.fetchval(
+            "INSERT INTO outbox (facts, created_at, leased_until) VALUES ($1, $2, $3) RETURNING position", bundle(facts), now, now + lease
+        )
+        for place, fact in enumerate(facts):
+            fact.position, fact.place = position, place

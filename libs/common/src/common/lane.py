@@ -101,11 +101,15 @@ class Lane(Generic[Ask, Answer]):
                 await self._wake.wait()
                 continue
             batch = self._take()
+            began = time.monotonic()
             try:
                 await self._answer(batch)
             except asyncio.CancelledError:
                 _refuse(batch, Unavailable("the outcome is unknown: repeat with the same key"))
                 raise
+            if len(batch) >= _BUSY_ASKS and not self._stopping:
+                # Under load batches grow instead of becoming more; a quiet lane never waits.
+                await asyncio.sleep(max(0.0, began + self._pace_seconds - time.monotonic()))
 
     def _take(self) -> list[_Waiting[Ask, Answer]]:
         taken: list[_Waiting[Ask, Answer]] = []

@@ -17,6 +17,9 @@ from common.trace import Trace
 
 Headers = Sequence[tuple[str, bytes]]
 
+ROW_FACTS_MAX = 500
+"""How many facts one outbox row holds at most."""
+
 
 class Undecodable(Exception):
     """A record that no version of this program could understand; a dead letter at once."""
@@ -24,7 +27,7 @@ class Undecodable(Exception):
 
 @dataclass(slots=True)
 class Outgoing:
-    """A sealed fact. `position` is its outbox row, 0 when it has none."""
+    """A sealed fact. `position` is its outbox row and `place` where it stands in there; 0 when it has none."""
 
     event_id: UUID
     topic: str
@@ -36,6 +39,7 @@ class Outgoing:
     correlation_id: str | None = None
     traceparent: str | None = None
     position: int = 0
+    place: int = 0
     size_bytes: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
@@ -57,10 +61,6 @@ class Outgoing:
             headers.append(("traceparent", self.traceparent.encode()))
         return headers
 
-    def stored_headers(self) -> str:
-        """What the outbox row must remember beside topic, key and value."""
-        return orjson.dumps([self.subject, self.sequence, self.correlation_id, self.traceparent]).decode()
-
 
 def seal(fact: Fact, time: datetime, trace: Trace | None) -> Outgoing:
     """Put a fact in its envelope, under a new event id."""
@@ -77,12 +77,20 @@ def seal(fact: Fact, time: datetime, trace: Trace | None) -> Outgoing:
     )
 
 
-def unstore(row: Any) -> Outgoing:
-    """An outbox row as it was sealed."""
-    subject, sequence, correlation_id, traceparent = orjson.loads(row["headers"])
-    return Outgoing(
-        row["event_id"], row["topic"], row["key"], row["payload"], subject, sequence, row["created_at"], correlation_id, traceparent, row["position"]
-    )
+def bundle(facts: Sequence[Outgoing]) -> str:
+    """The facts of one commit as an outbox row keeps them."""
+    return orjson.dumps(
+        [(str(fact.event_id), fact.topic, fact.key, fact.subject, fact.sequence, fact.correlation_id, fact.traceparent, fact.value.decode()) for fact in facts]
+    ).decode()
+
+
+def unbundle(row: Any) -> list[Outgoing]:
+    """An outbox row's facts as they were sealed."""
+    position, time = row["position"], row["created_at"]
+    return [
+        Outgoing(read_id(event_id), topic, key, value.encode(), subject, sequence, time, correlation_id, traceparent, position, place)
+        for place, (event_id, topic, key, subject, sequence, correlation_id, traceparent, value) in enumerate(orjson.loads(row["facts"]))
+    ]
 
 
 def open_envelope(topic: str, value: bytes | None, headers: Headers) -> Event[Fact]:

@@ -338,12 +338,12 @@ class _KafkaReader:
         return self._consumer
 
 
-async def apply_topics(options: KafkaOptions, facts: Sequence[type[Fact]], *, partitions: int = 6, replication: int = 1) -> list[str]:
+async def apply_topics(options: KafkaOptions, facts: Sequence[type[Fact]], *, replication: int = 1) -> list[str]:
     """Create the facts' topics that are missing; answers their names. Raises BusUnavailable."""
     admin = AIOKafkaAdminClient(bootstrap_servers=options.servers, request_timeout_ms=options.request_timeout_ms)
     try:
         await _bounded(admin.start(), _START_SECONDS)
-        wanted = [NewTopic(fact.topic, partitions, replication, topic_configs={"retention.ms": str(fact.retention_hours * 3600 * 1000)}) for fact in facts]
+        wanted = [NewTopic(fact.topic, fact.partitions, replication, topic_configs={"retention.ms": str(fact.retention_hours * 3600 * 1000)}) for fact in facts]
         answer = await _bounded(admin.create_topics(wanted, timeout_ms=8000), _START_SECONDS)
     finally:
         with contextlib.suppress(BusUnavailable):

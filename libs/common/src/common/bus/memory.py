@@ -7,11 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from common.bus.broker import Reader, Receipts, Record, TopicPartition
-from common.bus.envelope import Outgoing, seal
+from common.bus.envelope import ROW_FACTS_MAX, Outgoing, seal
 from common.events.base import Fact
 from common.events.catalog import BY_TOPIC, groups_of
 
-PARTITIONS = 6
 _BROADCAST_WAITING_MAX = 10_000
 
 
@@ -25,7 +24,12 @@ class _Entry:
 
     def record(self, where: TopicPartition) -> Record:
         sealed = self.outgoing
-        return Record(where.topic, where.partition, sealed.position or self.index, self.index, sealed.key.encode(), sealed.value, sealed.headers())
+        return Record(where.topic, where.partition, _offset(sealed) or self.index, self.index, sealed.key.encode(), sealed.value, sealed.headers())
+
+
+def _offset(sealed: Outgoing) -> int:
+    """The same after a restart, so that what is told again is the same record; 0 for what no outbox holds."""
+    return sealed.position * ROW_FACTS_MAX + sealed.place
 
 
 class _Log:
@@ -79,7 +83,7 @@ class MemoryBus:
     def __init__(self, *, topics: Sequence[str] | None = None, groups: Callable[[str], tuple[str, ...]] = groups_of) -> None:
         self._topics = set(BY_TOPIC if topics is None else topics)
         self._groups_of = groups
-        self._logs: dict[TopicPartition, _Log] = {TopicPartition(t, p): _Log() for t in sorted(self._topics) for p in range(PARTITIONS)}
+        self._logs: dict[TopicPartition, _Log] = {TopicPartition(t, p): _Log() for t in sorted(self._topics) for p in range(BY_TOPIC[t].partitions)}
         self._groups: dict[str, _Group] = {}
         self._listeners: list[_Listener] = []
 
@@ -110,7 +114,7 @@ class MemoryBus:
         return _Listener(self, topics)
 
     def _append(self, outgoing: Outgoing, receipts: Receipts | None) -> None:
-        where = TopicPartition(outgoing.topic, zlib.crc32(outgoing.key.encode()) % PARTITIONS)
+        where = TopicPartition(outgoing.topic, zlib.crc32(outgoing.key.encode()) % BY_TOPIC[outgoing.topic].partitions)
         log = self._logs[where]
         for listener in self._listeners:
             listener.offer(where, log.next_index, outgoing)

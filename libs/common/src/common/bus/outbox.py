@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from common.bus.envelope import Outgoing, unstore
+from common.bus.envelope import Outgoing, bundle, unbundle
 from common.db import Database
 
 
-async def claim_rows(db: Database, limit: int, lease: timedelta) -> list[Outgoing]:
-    """Lease up to `limit` rows that nobody holds, oldest first."""
+async def claim_rows(db: Database, limit: int, lease: timedelta) -> list[list[Outgoing]]:
+    """Lease up to `limit` rows that nobody holds, oldest first; answers the facts of each."""
     now = db.clock.now()
     rows = await db.fetch(
         """
@@ -16,13 +16,13 @@ async def claim_rows(db: Database, limit: int, lease: timedelta) -> list[Outgoin
         WHERE position IN (
             SELECT position FROM outbox WHERE leased_until <= $1 AND parked_at IS NULL ORDER BY position LIMIT $3 FOR UPDATE SKIP LOCKED
         )
-        RETURNING position, event_id, topic, key, headers, payload, created_at
+        RETURNING position, facts, created_at
         """,
         now,
         now + lease,
         limit,
     )
-    return sorted((unstore(row) for row in rows), key=lambda row: row.position)
+    return [unbundle(row) for row in sorted(rows, key=lambda row: row["position"])]
 
 
 async def renew_rows(db: Database, positions: Sequence[int], lease: timedelta) -> None:
@@ -31,18 +31,19 @@ async def renew_rows(db: Database, positions: Sequence[int], lease: timedelta) -
 
 
 async def delete_rows(db: Database, positions: Sequence[int]) -> None:
-    """Forget rows the broker has acknowledged."""
+    """Forget rows whose every fact the broker has acknowledged."""
     await db.fetch("DELETE FROM outbox WHERE position = ANY($1::bigint[])", positions)
 
 
-async def park_rows(db: Database, parked: Sequence[tuple[int, str]]) -> None:
-    """Set rows aside that the broker will never take, with the reason."""
+async def park_rows(db: Database, parked: Sequence[tuple[Sequence[Outgoing], str]]) -> None:
+    """Set aside the facts of rows that the broker will never take, with the reason; those beside them were told."""
     await db.fetch(
         """
-        UPDATE outbox SET parked_at = $3, error = p.error
-        FROM unnest($1::bigint[], $2::text[]) AS p (position, error) WHERE outbox.position = p.position
+        UPDATE outbox SET facts = p.facts, parked_at = $4, error = p.error
+        FROM unnest($1::bigint[], $2::text[], $3::text[]) AS p (position, facts, error) WHERE outbox.position = p.position
         """,
-        [position for position, _ in parked],
+        [facts[0].position for facts, _ in parked],
+        [bundle(facts) for facts, _ in parked],
         [error for _, error in parked],
         db.clock.now(),
     )
@@ -56,5 +57,5 @@ async def find_oldest(db: Database) -> datetime | None:
 
 async def count_rows(db: Database) -> int:
     """How many facts are not told yet, parked ones included."""
-    count: int = await db.fetchval("SELECT count(*) FROM outbox")
+    count: int = await db.fetchval("SELECT count(*) FROM outbox_fact")
     return count

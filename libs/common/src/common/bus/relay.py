@@ -3,8 +3,10 @@
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
+from itertools import groupby
+from operator import attrgetter
 
 import structlog
 
@@ -17,6 +19,19 @@ log = structlog.get_logger()
 
 _PACE_SECONDS = 0.003
 _BUSY_ROWS = 4
+_SWEEP_ROWS_MAX = 100
+
+
+class _InFlight:
+    """An outbox row in flight: which of its facts have no answer yet, and which the broker will never take."""
+
+    __slots__ = ("errors", "open", "refused", "since")
+
+    def __init__(self, since: float, facts: Iterable[Outgoing]) -> None:
+        self.since = since
+        self.open = {fact.place for fact in facts}
+        self.refused: list[Outgoing] = []
+        self.errors: list[str] = []
 
 
 class Relay:
@@ -45,9 +60,10 @@ class Relay:
         self._in_flight_max = in_flight_max
         self._delete_every_seconds = delete_every_seconds
         self._waiting: deque[Outgoing] = deque()
-        self._in_flight: dict[int, float] = {}
+        self._in_flight: dict[int, _InFlight] = {}
+        self._open = 0
         self._told: list[int] = []
-        self._parked: list[tuple[int, str]] = []
+        self._parked: list[tuple[list[Outgoing], str]] = []
         self._wake = asyncio.Event()
         self._done = asyncio.Event()
         self._settling = asyncio.Lock()
@@ -57,15 +73,18 @@ class Relay:
         self.told_by_topic: Counter[str] = Counter()
         """How many facts this process has told, by topic."""
 
-    def offer(self, rows: Sequence[Outgoing]) -> None:
-        """Take rows just committed. What does not fit stays in the table for the sweep."""
-        if self._table_mode or len(self._in_flight) + len(rows) > self._in_flight_max:
+    def offer(self, facts: Sequence[Outgoing]) -> None:
+        """Take the facts just committed. What does not fit stays in the table for the sweep."""
+        if self._table_mode or self._open + len(facts) > self._in_flight_max:
             return
-        now = time.monotonic()
-        for row in rows:
-            self._in_flight[row.position] = now
-        self._waiting.extend(rows)
+        for _, row in groupby(facts, key=attrgetter("position")):
+            self._track(list(row))
+        self._waiting.extend(facts)
         self._wake.set()
+
+    def _track(self, row: Sequence[Outgoing]) -> None:
+        self._in_flight[row[0].position] = _InFlight(time.monotonic(), row)
+        self._open += len(row)
 
     async def run(self) -> None:
         """Publish, sweep, delete and renew until cancelled."""
@@ -82,19 +101,36 @@ class Relay:
         await self._settle()
 
     def acked(self, record: Outgoing) -> None:
-        if self._in_flight.pop(record.position, None) is not None:
-            self._told.append(record.position)
+        flight = self._in_flight.get(record.position)
+        if flight is not None and record.place in flight.open:
             self.told_by_topic[record.topic] += 1
-            self._done.set()
+            self._answered(record, flight)
 
     def refused(self, record: Outgoing, error: str) -> None:
-        if self._in_flight.pop(record.position, None) is not None:
+        flight = self._in_flight.get(record.position)
+        if flight is not None and record.place in flight.open:
             log.error("relay.parked", topic=record.topic, event_id=str(record.event_id), error=error)
-            self._parked.append((record.position, error[:500]))
-            self._done.set()
+            flight.refused.append(record)
+            flight.errors.append(error[:500])
+            self._answered(record, flight)
 
     def lost(self, record: Outgoing, error: str) -> None:
-        self._in_flight.pop(record.position, None)
+        # The whole row is told again once its lease has run out; hearers know the facts that they have heard.
+        flight = self._in_flight.pop(record.position, None)
+        if flight is not None:
+            self._open -= len(flight.open)
+
+    def _answered(self, record: Outgoing, flight: _InFlight) -> None:
+        flight.open.discard(record.place)
+        self._open -= 1
+        if flight.open:
+            return
+        del self._in_flight[record.position]
+        if flight.refused:
+            self._parked.append((flight.refused, "; ".join(dict.fromkeys(flight.errors))[:500]))
+        else:
+            self._told.append(record.position)
+        self._done.set()
 
     async def _publish_for_ever(self) -> None:
         while True:
@@ -130,20 +166,19 @@ class Relay:
 
     async def _sweep(self) -> bool:
         """Publish what nobody holds; True while there is more than a batch of it."""
-        room = self._in_flight_max - len(self._in_flight)
+        room = self._in_flight_max - self._open
         if room <= 0:
             return False
-        limit = min(self._batch_max, room)
+        limit = min(_SWEEP_ROWS_MAX, self._batch_max, room)
         rows = await outbox.claim_rows(self._db, limit, self.lease)
         self._table_mode = len(rows) == limit
         oldest = await outbox.find_oldest(self._db)
         self.oldest_seconds = max((self._db.clock.now() - oldest).total_seconds(), 0.0) if oldest else 0.0
-        moment = time.monotonic()
-        mine = [row for row in rows if row.position not in self._in_flight]
+        mine = [row for row in rows if row[0].position not in self._in_flight]
         for row in mine:
-            self._in_flight[row.position] = moment
+            self._track(row)
         if mine:
-            await self._publish(mine)
+            await self._publish([fact for row in mine for fact in row])
         return self._table_mode
 
     async def _settle_for_ever(self) -> None:
@@ -184,6 +219,6 @@ class Relay:
                 raise
 
     async def _renew(self, now: float) -> None:
-        old = [position for position, since in self._in_flight.items() if now - since > self.lease.total_seconds() / 3]
+        old = [position for position, flight in self._in_flight.items() if now - flight.since > self.lease.total_seconds() / 3]
         if old:
             await outbox.renew_rows(self._db, old, self.lease)

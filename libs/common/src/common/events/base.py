@@ -7,6 +7,9 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
+SELDOM = 1
+"""Partitions of what happens so seldom that one replica hears it all: every fetch names every partition it reads, at both ends."""
+
 Service = Literal["identity", "works", "generation", "billing", "notify"]
 
 
@@ -24,6 +27,7 @@ class Fact(BaseModel):
     personal_data: ClassVar[bool] = False
     outboxed: ClassVar[bool] = True
     retention_hours: ClassVar[int] = 7 * 24
+    partitions: ClassVar[int] = 6
     example: ClassVar[dict[str, Any]]
 
     sequence: int = Field(ge=1, description="version of the subject, +1 per fact")

@@ -3,13 +3,14 @@
 from typing import Any, ClassVar, Literal
 from uuid import UUID
 
-from common.events.base import Fact, Service
+from common.events.base import SELDOM, Fact, Service
 
 
 class DeliveryRequested(Fact):
     """A message is due. No address and no link: who sends it asks identity for both when it writes it."""
 
     topic: ClassVar[str] = "delivery.requested"
+    partitions: ClassVar[int] = SELDOM
     owner: ClassVar[Service] = "identity"
     groups: ClassVar[tuple[Service, ...]] = ("notify",)
     audience: ClassVar[Literal["internal", "partner"]] = "internal"

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import PlainSerializer
 
-from common.events.base import Fact, Service
+from common.events.base import SELDOM, Fact, Service
 from common.events.credits import Asset
 
 _At = Annotated[datetime, PlainSerializer(datetime.isoformat, return_type=str, when_used="json")]
@@ -50,6 +50,7 @@ class OrderPaid(_OrderFact):
     """The payment arrived and what was bought is there. It may come after order.expired: a payment that was late."""
 
     topic: ClassVar[str] = "order.paid"
+    partitions: ClassVar[int] = SELDOM
     groups: ClassVar[tuple[Service, ...]] = ("notify",)
     example: ClassVar[dict[str, Any]] = {**_EXAMPLE, "method": "wechat", "membership_days": 30}
 
@@ -61,6 +62,7 @@ class OrderRefunded(_OrderFact):
     """The payment was given back. `owed` is what had been spent of it already."""
 
     topic: ClassVar[str] = "order.refunded"
+    partitions: ClassVar[int] = SELDOM
     example: ClassVar[dict[str, Any]] = {**_EXAMPLE, "sequence": 2, "owed": 300}
 
     owed: int = 0
@@ -70,6 +72,7 @@ class OrderExpired(_OrderFact):
     """Nobody paid in time."""
 
     topic: ClassVar[str] = "order.expired"
+    partitions: ClassVar[int] = SELDOM
     example: ClassVar[dict[str, Any]] = _EXAMPLE
 
 
@@ -77,6 +80,7 @@ class MembershipChanged(Fact):
     """Somebody is a member until another time than before; the day that comes with signing up is not told."""
 
     topic: ClassVar[str] = "membership.changed"
+    partitions: ClassVar[int] = SELDOM
     owner: ClassVar[Service] = "billing"
     groups: ClassVar[tuple[Service, ...]] = ("notify",)
     example: ClassVar[dict[str, Any]] = {

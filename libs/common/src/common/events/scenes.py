@@ -2,13 +2,14 @@
 
 from typing import Any, ClassVar, Literal
 
-from common.events.base import Fact, Service
+from common.events.base import SELDOM, Fact, Service
 
 
 class SceneChanged(Fact):
     """A scene is another now, or gone."""
 
     topic: ClassVar[str] = "scene.changed"
+    partitions: ClassVar[int] = SELDOM
     owner: ClassVar[Service] = "generation"
     broadcast: ClassVar[tuple[Service, ...]] = ("generation",)
     example: ClassVar[dict[str, Any]] = {"sequence": 2, "scene_id": "paris-street", "change": "changed"}
@@ -25,6 +26,7 @@ class ConfigChanged(Fact):
     """A setting of generation is another now; its value is asked of its owner."""
 
     topic: ClassVar[str] = "config.changed"
+    partitions: ClassVar[int] = SELDOM
     owner: ClassVar[Service] = "generation"
     broadcast: ClassVar[tuple[Service, ...]] = ("generation",)
     audience: ClassVar[Literal["internal", "partner"]] = "internal"

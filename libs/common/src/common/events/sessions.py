@@ -3,13 +3,14 @@
 from typing import Any, ClassVar, Literal
 from uuid import UUID
 
-from common.events.base import Fact, Service
+from common.events.base import SELDOM, Fact, Service
 
 
 class SessionRevoked(Fact):
     """Tokens ended before their time. A hint to read identity's list now; `sequence` is the row's number."""
 
     topic: ClassVar[str] = "session.revoked"
+    partitions: ClassVar[int] = SELDOM
     owner: ClassVar[Service] = "identity"
     broadcast: ClassVar[tuple[Service, ...]] = ("works", "generation", "billing", "notify")
     audience: ClassVar[Literal["internal", "partner"]] = "internal"

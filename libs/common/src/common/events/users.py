@@ -3,13 +3,14 @@
 from typing import Any, ClassVar, Literal
 from uuid import UUID
 
-from common.events.base import Fact, Service
+from common.events.base import SELDOM, Fact, Service
 
 
 class UserRegistered(Fact):
     """Somebody signed up. No e-mail, no openid: ids and a name only."""
 
     topic: ClassVar[str] = "user.registered"
+    partitions: ClassVar[int] = SELDOM
     owner: ClassVar[Service] = "identity"
     groups: ClassVar[tuple[Service, ...]] = ("works", "notify")
     personal_data: ClassVar[bool] = True
@@ -29,6 +30,7 @@ class UserUpdated(Fact):
     """Somebody's name, picture, role or state is another now; all of it is told."""
 
     topic: ClassVar[str] = "user.updated"
+    partitions: ClassVar[int] = SELDOM
     owner: ClassVar[Service] = "identity"
     groups: ClassVar[tuple[Service, ...]] = ("works",)
     personal_data: ClassVar[bool] = True

@@ -3,7 +3,7 @@
 from typing import Any, ClassVar
 from uuid import UUID
 
-from common.events.base import Fact, Service
+from common.events.base import SELDOM, Fact, Service
 
 
 class WorkCreated(Fact):
@@ -38,6 +38,7 @@ class WorkUpdated(Fact):
     """Its owner changed what a work says or who may see it."""
 
     topic: ClassVar[str] = "work.updated"
+    partitions: ClassVar[int] = SELDOM
     owner: ClassVar[Service] = "works"
     broadcast: ClassVar[tuple[Service, ...]] = ("works",)
     example: ClassVar[dict[str, Any]] = {
@@ -62,6 +63,7 @@ class WorkDeleted(Fact):
     """A work is gone."""
 
     topic: ClassVar[str] = "work.deleted"
+    partitions: ClassVar[int] = SELDOM
     owner: ClassVar[Service] = "works"
     broadcast: ClassVar[tuple[Service, ...]] = ("works",)
     example: ClassVar[dict[str, Any]] = {
@@ -84,6 +86,7 @@ class WorkPlayed(Fact):
     """Somebody played a work; `plays` is how often it was played by now, `user_id` whose work it is."""
 
     topic: ClassVar[str] = "work.played"
+    partitions: ClassVar[int] = SELDOM
     owner: ClassVar[Service] = "works"
     broadcast: ClassVar[tuple[Service, ...]] = ("works",)
     example: ClassVar[dict[str, Any]] = {
@@ -106,6 +109,7 @@ class WorkLiked(Fact):
     """Somebody likes a work, or does not any more; `likes` is by how many it is liked by now, `user_id` whose work it is."""
 
     topic: ClassVar[str] = "work.liked"
+    partitions: ClassVar[int] = SELDOM
     owner: ClassVar[Service] = "works"
     broadcast: ClassVar[tuple[Service, ...]] = ("works",)
     example: ClassVar[dict[str, Any]] = {

@@ -301,7 +301,7 @@ class BusContract:
                     async with db.transaction() as tx:
                         tx.emit(UserRegistered(sequence=1, user_id=new_id(), name="ada", source="email"), fact)
                     await until(lambda: hearer.heard, seconds=15)
-                    await until(lambda: _equals(db.fetchval("SELECT count(*) FROM outbox WHERE parked_at IS NOT NULL"), 1), seconds=40)
+                    await until(lambda: _equals(db.fetchval("SELECT count(*) FROM outbox_fact WHERE parked_at IS NOT NULL"), 1), seconds=40)
             finally:
                 running.cancel()
                 await asyncio.gather(running, return_exceptions=True)
