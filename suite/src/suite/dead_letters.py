@@ -10,6 +10,7 @@ from typing import Any
 import asyncpg
 import orjson
 
+from common.bus.envelope import Outgoing, bundle
 from suite.home import SuiteError
 from suite.members import WITH_DATA
 
@@ -67,12 +68,12 @@ async def replay(environment: Mapping[str, str], service: str, numbers: list[int
 
 async def _give_back(connection: asyncpg.Connection[Any], row: asyncpg.Record) -> None:
     headers = row["headers"] if isinstance(row["headers"], dict) else orjson.loads(row["headers"])
-    stored = [headers["ce_subject"], int(headers["ce_sequence"]), headers.get("ce_correlationid"), headers.get("traceparent")]
+    said_at = datetime.fromisoformat(headers["ce_time"])
+    fact = Outgoing(
+        row["event_id"], row["topic"], headers.get("ce_partitionkey") or (row["key"] or b"").decode(), row["payload"], headers["ce_subject"],
+        int(headers["ce_sequence"]), said_at, headers.get("ce_correlationid"), headers.get("traceparent"),
+    )  # fmt: skip
     await connection.execute("DELETE FROM inbox WHERE event_id = $1 AND group_name = $2", row["event_id"], row["group_name"])
     # The time of the fact stays what it was; a lease in the past lets the next sweep take the row.
-    await connection.execute(
-        "INSERT INTO outbox (event_id, topic, key, headers, payload, created_at, leased_until) VALUES ($1, $2, $3, $4, $5, $6, '-infinity')",
-        row["event_id"], row["topic"], headers.get("ce_partitionkey") or (row["key"] or b"").decode(), orjson.dumps(stored).decode(), row["payload"],
-        datetime.fromisoformat(headers["ce_time"]),
-    )  # fmt: skip
+    await connection.execute("INSERT INTO outbox (facts, created_at, leased_until) VALUES ($1, $2, '-infinity')", bundle([fact]), said_at)
     await connection.execute("UPDATE dead_letter SET replayed_at = now() WHERE dead_letter_id = $1", row["dead_letter_id"])
