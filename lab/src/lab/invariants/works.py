@@ -8,6 +8,7 @@ import asyncpg
 
 from lab.invariants.places import say
 from lab.invariants.tasks import ENDED, Task
+from works.domain import TAG_LENGTH_MAX
 
 
 async def check_works(works: asyncpg.Connection, generation: asyncpg.Connection | None, tasks: Mapping[UUID, Task]) -> list[str]:
@@ -94,17 +95,17 @@ _WRONG_LIKES = """
     SELECT work_id FROM work FULL JOIN (SELECT work_id, count(*) AS fans FROM liked GROUP BY work_id) AS counted USING (work_id)
     WHERE coalesce(work.likes, 0) <> coalesce(counted.fans, 0)
 """
-_WRONG_TAGS = """
+_WRONG_TAGS = f"""
     WITH wanted AS (
         SELECT DISTINCT work_id, tag FROM work CROSS JOIN LATERAL jsonb_array_elements_text(body::jsonb -> 'tags') AS tag
-        WHERE is_public AND status IN ('created', 'completed') AND body::jsonb ? 'tags' AND length(tag) <= 50
+        WHERE is_public AND status IN ('created', 'completed') AND body::jsonb ? 'tags' AND length(tag) <= {TAG_LENGTH_MAX}
     )
     SELECT work_id FROM wanted FULL JOIN public_tag USING (work_id, tag) WHERE (wanted IS NULL) <> (public_tag IS NULL)
 """
-_WRONG_OWN_TAGS = """
+_WRONG_OWN_TAGS = f"""
     WITH wanted AS (
         SELECT DISTINCT work_id, tag, user_id, is_public, created_at FROM work CROSS JOIN LATERAL jsonb_array_elements_text(body::jsonb -> 'tags') AS tag
-        WHERE status IN ('created', 'completed') AND body::jsonb ? 'tags' AND length(tag) <= 50
+        WHERE status IN ('created', 'completed') AND body::jsonb ? 'tags' AND length(tag) <= {TAG_LENGTH_MAX}
     )
     SELECT work_id FROM wanted FULL JOIN own_tag USING (work_id, tag, user_id, is_public, created_at) WHERE (wanted IS NULL) <> (own_tag IS NULL)
 """

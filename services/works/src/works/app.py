@@ -77,6 +77,7 @@ async def open_service(settings: WorksSettings, bus: Bus) -> AsyncIterator[Servi
                 every(_CONFIG_SECONDS, config.read),
                 every(settings.loose_sweep_seconds, partial(upkeep.remove_loose_objects, deps)),
                 every(settings.plays_sweep_seconds, partial(upkeep.forget_plays, deps)),
+                every(settings.tags_sweep_seconds, partial(upkeep.retag_works, deps)),
             ],
         )
 

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal, TypedDict
 from uuid import UUID
@@ -199,9 +199,35 @@ class Wanted:
     offset: int = 0
     after: Place | None = None
 
+    def shows(self, work: Work) -> bool:
+        """Whether a work that stands in a list of a tag belongs there: a process of an earlier version does not keep all that lists are found by."""
+        reached = any(reach.owner_id in (None, work.user_id) and reach.is_public in (None, work.is_public) for reach in self.reaches)
+        return reached and work.status in SEEN and self.tag in work.body.get("tags", ())
+
     @property
     def reaches_everybody(self) -> bool:
         return any(reach.owner_id is None for reach in self.reaches)
+
+
+RETAG_AGAIN_AFTER = timedelta(minutes=5)
+RETAG_FOR = timedelta(days=1)
+"""By then no process of the version before is left, surely."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retagging:
+    """A walk over all works, for those of them that were changed `since` and whose tags a process of the version before may not have kept."""
+
+    since: datetime
+    began_at: datetime
+    after_id: UUID
+    look_at: datetime
+
+    def at_the_end(self, now: datetime) -> "Retagging | None":
+        """The next walk, each twice as late as the one before; None where this was the last."""
+        if self.look_at - self.began_at >= RETAG_FOR:
+            return None
+        return replace(self, after_id=UUID(int=0), look_at=now + max(RETAG_AGAIN_AFTER, now - self.began_at))
 
 
 @dataclass(slots=True)

@@ -42,6 +42,7 @@ class WorksSettings(ServiceSettings):
     numbers_kept_seconds: float = Field(default=5, ge=0)
     """How old the operators' numbers of all works may be."""
     plays_sweep_seconds: float = Field(default=300, gt=0)
+    tags_sweep_seconds: float = Field(default=60, gt=0)
     thumbnail_side_px: int = Field(default=400, ge=16, le=2000)
     picture_pixels_max: int = Field(default=40_000_000, ge=1)
     picture_side_max: int = Field(default=12_000, ge=1)

@@ -1,4 +1,4 @@
-"""Loops that repair: bytes in the object store that nothing names, plays that count again."""
+"""Loops that repair: bytes in the object store that nothing names, plays that count again, tags that an earlier version did not keep."""
 
 from datetime import timedelta
 
@@ -14,6 +14,7 @@ log = structlog.get_logger()
 
 _BATCH = 100
 _PLAYS_BATCH = 1000
+_TAGS_BATCH = 500
 
 
 async def remove_loose_objects(deps: Deps) -> None:
@@ -66,3 +67,11 @@ async def forget_plays(deps: Deps) -> None:
             forgotten = await store.delete_plays(conn, deps.db.clock.now() - PLAY_COUNTS_AFTER, _PLAYS_BATCH)
         if forgotten < _PLAYS_BATCH:
             return
+
+
+async def retag_works(deps: Deps, *, batch: int = _TAGS_BATCH) -> None:
+    """Works that a process of the version before tagged, hid or deleted are found by their tags as they say them. Over a day after the migration."""
+    unfinished = True
+    while unfinished:
+        async with deps.db.transaction() as tx:
+            unfinished = await commands.retag_works(tx, batch)

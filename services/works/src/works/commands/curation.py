@@ -97,6 +97,23 @@ async def delete_works(tx: Tx, owner_id: UUID | None, work_ids: Sequence[UUID], 
     tx.emit(*(WorkDeleted(sequence=work.version + 1, work_id=work.work_id, user_id=work.user_id, kind=work.kind) for work in gone))
 
 
+async def retag_works(tx: Tx, limit: int) -> bool:
+    """Go on with the walk that finds the tags of works again; False when none is due, or this one is at its end. Safe twice."""
+    retagging = await store.claim_retagging(tx.conn, tx.now)
+    if retagging is None:
+        return False
+    works = await store.list_next(tx.conn, retagging.after_id, limit)
+    recent = [work_id for work_id, updated_at in works if updated_at >= retagging.since]
+    if recent and (wrong := await store.lock_mistagged(tx.conn, recent)):
+        await store.save_tags(tx.conn, wrong)
+    if len(works) == limit:
+        await store.save_retagging(tx.conn, replace(retagging, after_id=works[-1][0]))
+        return True
+    following = retagging.at_the_end(tx.now)
+    await (store.save_retagging(tx.conn, following) if following is not None else store.delete_retagging(tx.conn))
+    return False
+
+
 def _seen_of(work: Work) -> dict[str, object]:
     return {"kind": work.kind, "status": work.status, "title": work.title, "objects": keys_of(work.body), **_marks_of(work)}
 

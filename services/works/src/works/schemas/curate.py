@@ -1,18 +1,16 @@
 """What owners and operators change about works, and what operators see."""
 
-from typing import Annotated
 from uuid import UUID
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
 from common.web import Model, Query
 from common.web.photo import Page, PageQuery
 from works.domain import Kind, Status
 from works.schemas.photo import PhotoWork
+from works.schemas.tags import Tag
 
 DELETED = {"zh": "删除成功", "en": "Deleted."}
-
-Tag = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=50)]
 
 
 class WorkChange(Model):

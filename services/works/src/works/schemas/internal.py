@@ -8,7 +8,7 @@ from common.web import Model
 
 
 class WorkIds(Model):
-    """Which works; unknown ones are absent from the answer."""
+    """Which works; unknown ones are absent from the answer, deleted ones are answered with `is_deleted`."""
 
     work_ids: list[UUID] = Field(min_length=1, max_length=500)
 

@@ -9,8 +9,7 @@ from pydantic import BeforeValidator, Field, StringConstraints
 from common.web import Model, Moment
 from common.web.song import SongPageQuery
 from works.domain import TAG_LENGTH_MAX, Kind, Status
-
-Tag = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=TAG_LENGTH_MAX)]
+from works.schemas.tags import Tag
 
 
 def _tags_of_form(given: Any) -> Any:

@@ -5,6 +5,7 @@ from uuid import UUID
 from pydantic import Field
 
 from common.web import Model, Query
+from works.domain import TAG_LENGTH_MAX
 from works.schemas.song import SongWork
 
 
@@ -13,7 +14,7 @@ class GalleryQuery(Query):
 
     limit: int = Field(default=20, ge=1, le=100)
     after: str | None = Field(default=None, max_length=64)
-    tag: str | None = Field(default=None, max_length=50)
+    tag: str | None = Field(default=None, max_length=TAG_LENGTH_MAX)
 
 
 class Gallery(Model):

@@ -35,7 +35,8 @@ async def list_works(conn: asyncpg.Connection, wanted: Wanted) -> list[Work]:
     """A page of works, the newest first. Each reach walks an index of its own."""
     args: list[object] = []
     branches = [branch for reach in wanted.reaches for branch in _branches(wanted, reach, args)]
-    return await _list_page(conn, branches, args, limit=wanted.limit, offset=wanted.offset)
+    works = await _list_page(conn, branches, args, limit=wanted.limit, offset=wanted.offset)
+    return works if wanted.tag is None else [work for work in works if wanted.shows(work)]
 
 
 async def count_works(conn: asyncpg.Connection, wanted: Wanted) -> int:

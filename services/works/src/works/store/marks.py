@@ -6,7 +6,7 @@ from uuid import UUID
 
 import asyncpg
 
-from works.domain import TAG_LENGTH_MAX, Body, Counted, Moved, Work
+from works.domain import Body, Counted, Moved, Work
 
 Pairs = Collection[tuple[UUID, UUID]]
 """Works and who reacted to each, sorted."""
@@ -42,31 +42,6 @@ async def save_marks(conn: asyncpg.Connection, work: Work) -> None:
         "UPDATE work SET is_favorite = $2, is_public = $3, body = $4, version = $5, edition = $6, updated_at = $7 WHERE work_id = $1",
         work.work_id, work.is_favorite, work.is_public, work.body, work.version, work.edition, work.updated_at,
     )  # fmt: skip
-
-
-async def insert_tags(conn: asyncpg.Connection, work_ids: Collection[UUID]) -> None:
-    """The tags under which their owners, and everybody the public ones, find these works, as the works say them now. Their rows are locked."""
-    await conn.execute(
-        """
-        WITH said AS (
-            SELECT DISTINCT work_id, tag, user_id, is_public, created_at FROM work CROSS JOIN LATERAL jsonb_array_elements_text(body -> 'tags') AS tag
-            WHERE work_id = ANY($1::uuid[]) AND status IN ('created', 'completed') AND body ? 'tags' AND length(tag) <= $2
-        ), own AS (
-            INSERT INTO own_tag (work_id, tag, user_id, is_public, created_at) SELECT work_id, tag, user_id, is_public, created_at FROM said
-            ON CONFLICT DO NOTHING
-        )
-        INSERT INTO public_tag (work_id, tag, created_at) SELECT work_id, tag, created_at FROM said WHERE is_public ON CONFLICT DO NOTHING
-        """,
-        list(work_ids),
-        TAG_LENGTH_MAX,
-    )
-
-
-async def save_tags(conn: asyncpg.Connection, work_ids: Collection[UUID]) -> None:
-    """The same, in place of those under which they were found before."""
-    for table in ("own_tag", "public_tag"):
-        await conn.execute(f"DELETE FROM {table} WHERE work_id = ANY($1::uuid[])", list(work_ids))
-    await insert_tags(conn, work_ids)
 
 
 async def empty_works(conn: asyncpg.Connection, work_ids: Sequence[UUID], now: datetime) -> dict[UUID, Body]:
