@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from common.bus.consumer import Subscriptions
-from common.bus.envelope import Outgoing, Undecodable, open_envelope, seal, unstore
+from common.bus.envelope import Outgoing, Undecodable, bundle, open_envelope, seal, unbundle
 from common.events import BY_TOPIC, FACTS, Fact
 from common.settings import PORTS
 from common.trace import Trace
@@ -140,11 +140,7 @@ def test_the_example_goes_through_an_envelope_and_comes_out_the_same(fact_type: 
 @every_fact
 def test_the_example_survives_its_row_in_the_outbox(fact_type: type[Fact]) -> None:
     sealed = seal(example_of(fact_type), NOW, Trace("request-1", None))
-    row = {
-        "position": 7, "event_id": sealed.event_id, "topic": sealed.topic, "key": sealed.key, "headers": sealed.stored_headers(), "payload": sealed.value,
-        "created_at": NOW,
-    }  # fmt: skip
-    stored = unstore(row)
+    [stored] = unbundle({"position": 7, "created_at": NOW, "facts": bundle([sealed])})
     assert isinstance(stored, Outgoing)
     assert (stored.headers(), stored.value, stored.key, stored.position) == (sealed.headers(), sealed.value, sealed.key, 7)
 
