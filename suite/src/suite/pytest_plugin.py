@@ -65,7 +65,7 @@ async def postgres(short_folder: Path) -> AsyncIterator[EmbeddedPostgres]:
     from suite.embedded.postgres import EmbeddedPostgres
 
     other = os.environ.get("DARKROOM_TEST_POSTGRES")
-    server = EmbeddedPostgres(short_folder / "pg", binaries=Path(other) if other else None, dies_with_us=True)
+    server = EmbeddedPostgres(short_folder / "pg", binaries=Path(other) if other else None, dies_with_us=True, outlives_power_cuts=False)
     await server.start()
     yield server
     await server.stop("immediate")

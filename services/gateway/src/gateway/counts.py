@@ -10,11 +10,7 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 import structlog
-from limits.aio.storage import RedisStorage
 from prometheus_client import Gauge
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
 
 from gateway.limits import Visit
 
@@ -36,6 +32,13 @@ class Store:
     """
 
     def __init__(self, url: str, *, wait_seconds: float, pause_seconds: float, up: Gauge | None = None) -> None:
+        # Slow to import, and a gateway that counts alone never needs them.
+        from limits.aio.storage import RedisStorage
+        from redis.asyncio.retry import Retry
+        from redis.backoff import NoBackoff
+        from redis.exceptions import RedisError
+
+        self._failures = (RedisError, OSError, TimeoutError)
         # A repeat would wait again: whoever asks goes on without the store instead.
         retry = Retry(NoBackoff(), 0)
         options: dict[str, Any] = {"socket_timeout": wait_seconds, "socket_connect_timeout": wait_seconds, "retry": retry}
@@ -51,7 +54,7 @@ class Store:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        with contextlib.suppress(RedisError, OSError, TimeoutError):
+        with contextlib.suppress(*self._failures):
             async with asyncio.timeout(1):
                 await self._redis.aclose()
 
@@ -96,7 +99,7 @@ class Store:
         try:
             async with asyncio.timeout(self._wait_seconds):
                 await self._redis.ping()
-        except (RedisError, OSError, TimeoutError):
+        except self._failures:
             return
         self._is_away = False
         self._tell()
@@ -108,7 +111,7 @@ class Store:
         try:
             async with asyncio.timeout(self._wait_seconds):
                 return await call()
-        except (RedisError, OSError, TimeoutError) as error:
+        except self._failures as error:
             if not self._is_away:
                 self._is_away = True
                 self._tell()

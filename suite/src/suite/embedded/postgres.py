@@ -87,13 +87,17 @@ class RunAs:
 class EmbeddedPostgres:
     """One cluster in one folder. `start` leaves a server that answers; a kill -9 of ours leaves one that `start` adopts."""
 
-    def __init__(self, folder: Path, port: int = 0, *, binaries: Path | None = None, dies_with_us: bool = False) -> None:
-        """`port` 0 takes a free one. `binaries` is a folder with initdb and postgres (15 to 18). `dies_with_us` is for tests."""
+    def __init__(self, folder: Path, port: int = 0, *, binaries: Path | None = None, dies_with_us: bool = False, outlives_power_cuts: bool = True) -> None:
+        """`port` 0 takes a free one. `binaries` is a folder with initdb and postgres (15 to 18).
+
+        `dies_with_us` is for tests, and so is a server that need not outlive a power cut: it outlives kill -9 as well as any other.
+        """
         self.folder = folder.absolute()
         self.port = port
         self._wanted_port = port
         self._binaries = binaries or packaged_binaries()
         self._dies_with_us = dies_with_us
+        self._settings = SETTINGS if outlives_power_cuts else SETTINGS | {"fsync": "off"}
         self._process: Process | None = None
         self._passwords: dict[str, str] = {}
         self.adopted = False
@@ -324,7 +328,7 @@ class EmbeddedPostgres:
 
     async def _try_to_start(self, run_as: RunAs) -> str | None:
         """None when it answers, else what it complained about."""
-        settings = SETTINGS | {"port": str(self.port), "unix_socket_directories": str(self._socket_folder(run_as))}
+        settings = self._settings | {"port": str(self.port), "unix_socket_directories": str(self._socket_folder(run_as))}
         command = [*run_as.prefix, str(self._binaries / "postgres"), "-D", str(self.data)]
         for name, value in settings.items():
             command += ["-c", f"{name}={value}"]

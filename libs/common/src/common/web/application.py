@@ -5,7 +5,8 @@ import re
 import secrets
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from typing import Any
 
 from aiohttp import BadContentDispositionHeader, BadContentDispositionParam, http_exceptions, web
@@ -106,7 +107,7 @@ def build_application(
     # Each strange file name in a form would be printed, and kept for ever so as not to be printed twice.
     for strange in (BadContentDispositionHeader, BadContentDispositionParam):
         warnings.filterwarnings("ignore", category=strange)
-    document = document_of(routes, name=name, title=title or f"Darkroom {name}")
+    document = cache(partial(document_of, routes, name=name, title=title or f"Darkroom {name}"))
     edge = _Edge(deps, authenticator, metrics or Metrics(name))
     application = web.Application(client_max_size=1024**3)
     straight: dict[str, dict[str, AioHandler]] = {}
@@ -367,10 +368,11 @@ async def _expect(http: web.Request) -> web.StreamResponse | None:
     return None
 
 
-def _openapi_route(document: bytes) -> Route:
+def _openapi_route(document: Callable[[], bytes]) -> Route:
     etag = f'"{secrets.token_hex(8)}"'
 
     async def show(_request: Request[Any]) -> Answer:
-        return Answer(document, headers={"ETag": etag, "Cache-Control": "no-cache"})
+        # Made when first asked for, which costs a start nothing, and beside the loop, because it takes as long as a hundred requests.
+        return Answer(await asyncio.to_thread(document), headers={"ETag": etag, "Cache-Control": "no-cache"})
 
     return Route("GET", "/openapi.json", show, auth="none", summary="This document")
