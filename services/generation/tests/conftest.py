@@ -29,7 +29,7 @@ from generation.api import ROUTES
 from generation.clients import Billing, Identity, Works
 from generation.config import CONFIG_KEYS
 from generation.deps import Deps
-from generation.domain import Brief, Claim, Create, Placed, Seats, Task
+from generation.domain import Brief, Claim, Create, Fairness, Placed, Seats, Task
 from generation.photos import PhotoKeeper
 from generation.progress import Progress
 from generation.providers.base import Provider
@@ -111,7 +111,9 @@ class ClaimSome(Protocol):
 def claim(db: Database) -> ClaimSome:
     async def take(*, limit: int = 10, songs: bool = False, lease_seconds: float = 60) -> list[Claim]:
         async with db.read() as conn:
-            return await commands.claim_tasks(conn, songs=songs, now=db.clock.now(), lease=timedelta(seconds=lease_seconds), limit=limit)
+            lease = timedelta(seconds=lease_seconds)
+            claimed = await commands.claim_tasks(conn, songs=songs, now=db.clock.now(), lease=lease, limit=limit, provider=None, fairness=Fairness())
+            return claimed.claims
 
     return take
 

@@ -12,7 +12,7 @@ from common.db import Database
 from common.errors import TaskNotCancellable
 from common.events import Item
 from generation import commands, domain
-from generation.domain import Arrival, Cancel, Claim, Failure, Finish, Finished, ItemRow, Outcome, Stale, Task
+from generation.domain import Arrival, Cancel, Claim, Failure, Fairness, Finish, Finished, ItemRow, Outcome, Stale, Task
 from generation.store import items, tasks
 
 LEASE = timedelta(seconds=60)
@@ -56,8 +56,8 @@ class Pair:
 
     async def claim(self, _: int) -> None:
         async with self.db.read() as conn:
-            found = await commands.claim_tasks(conn, songs=False, now=self.clock.now(), lease=LEASE, limit=100)
-        mine = [one for one in found if one.task_id == self.task.task_id]
+            found = await commands.claim_tasks(conn, songs=False, now=self.clock.now(), lease=LEASE, limit=100, provider=None, fairness=Fairness())
+        mine = [one for one in found.claims if one.task_id == self.task.task_id]
         assert bool(mine) == domain.is_claimable(self.task, self.clock.now())
         if mine:
             self.task = domain.claim(self.task, self.clock.now(), LEASE)

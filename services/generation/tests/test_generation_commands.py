@@ -22,6 +22,7 @@ from generation.domain import (
     Cancel,
     Claim,
     Failure,
+    Fairness,
     Finish,
     Finished,
     ItemRow,
@@ -167,7 +168,8 @@ async def test_two_workers_claiming_at_once_share_and_never_overlap(db: Database
 
     async def take() -> list[Claim]:
         async with db.read() as conn:
-            return await commands.claim_tasks(conn, songs=False, now=clock.now(), lease=timedelta(seconds=60), limit=15)
+            lease = timedelta(seconds=60)
+            return (await commands.claim_tasks(conn, songs=False, now=clock.now(), lease=lease, limit=15, provider=None, fairness=Fairness())).claims
 
     taken = [one.task_id for claims in await asyncio.gather(*(take() for _ in range(6))) for one in claims]
     assert len(taken) == len(set(taken)) == 60

@@ -165,6 +165,23 @@ async def test_what_is_no_picture_is_not_read_on(host: Host) -> None:
         host.answer = says(body, Content_Type="image/png")
         await refused(host.fetcher(), host.url)
 
+    sent = 0
+    for start in (b"<html>", b"GIF89a", b"PK\x03\x04", b"\0"):
+
+        async def long(http: web.Request, start: bytes = start) -> web.StreamResponse:
+            nonlocal sent
+            response = web.StreamResponse()
+            await response.prepare(http)
+            await response.write(start)
+            while sent < 20_000_000:
+                await response.write(b"\0" * 100_000)
+                sent += 100_000
+            return response
+
+        host.answer, sent = long, 0
+        assert "no JPEG, PNG or WebP" in await refused(host.fetcher(), host.url)
+        assert sent < 15_000_000, "what the system holds in between was written, and no more"
+
 
 async def test_too_much_is_refused_whether_it_is_announced_or_not(host: Host) -> None:
     sent = 0

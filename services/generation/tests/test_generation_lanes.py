@@ -18,7 +18,7 @@ from common.ids import new_id
 from common.testing.doors import Passes
 from generation import commands, lanes
 from generation.clients import Billing
-from generation.domain import Created, Finish, ItemRow, Outcome, Placed, Seats
+from generation.domain import Created, Fairness, Finish, ItemRow, Outcome, Placed, Seats
 from generation.settings import GenerationSettings
 from generation.store import tasks
 
@@ -155,7 +155,8 @@ async def test_no_statement_of_the_hot_path_reads_whole_tables_after_growth(
             seats = Seats(count=40, provider="x", lease=timedelta(seconds=60)) if place % 2 else None
             _, claims = await commands.create_tasks(tx, placed, seats=seats)
         async with db.read() as conn:
-            claims += await commands.claim_tasks(conn, songs=False, now=clock.now(), lease=timedelta(seconds=60), limit=50, provider="x")
+            lease = timedelta(seconds=60)
+            claims += (await commands.claim_tasks(conn, songs=False, now=clock.now(), lease=lease, limit=50, provider="x", fairness=Fairness())).claims
             await tasks.list_known(conn, [one.task_id for one in claims])
             await tasks.count_waiting(conn, users)
             await tasks.renew_leases(conn, {one.task_id: one.claim_no for one in claims}, now=clock.now(), lease=timedelta(seconds=60))

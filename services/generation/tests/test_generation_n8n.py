@@ -28,7 +28,8 @@ from generation import commands, queries
 from generation.api import callback
 from generation.domain import Arrival, AttemptEnd, Brief, Callback, Cancel, Task
 from generation.fetching import Fetcher, Unfetchable
-from generation.providers.base import Attempt, Lost, NotSent, Refused
+from generation.providers import n8n
+from generation.providers.base import Attempt, Finished, Lost, NotSent, Refused
 from generation.providers.n8n import N8nProvider
 from generation.settings import GenerationSettings
 from generation.worker import SingleWorker
@@ -537,6 +538,78 @@ async def test_a_picture_that_lies_elsewhere_is_fetched_labelled_and_kept(
     assert b"TC260:AIGC" in (tmp_path / "objects" / item["key"]).read_bytes()
     assert await db.fetchval("SELECT failure FROM item WHERE index = 1") == "provider_error: the picture was not fetched: it was answered 404"
     assert sorted(fetched) == ["https://files.example/0.png", "https://files.example/gone.png"]
+
+
+def answered(engine: N8nProvider, *urls: str) -> None:
+    """The workflow called back with these pictures."""
+    body = orjson.dumps({"images": [{"url": url, "batch_index": place} for place, url in enumerate(urls)]})
+
+    async def find_answer(_task_id: UUID, _attempt_no: int) -> tuple[str, bytes]:
+        return "complete", body
+
+    engine._find_answer = find_answer
+
+
+def an_attempt(items: int, **more: Any) -> Attempt:
+    return Attempt(attempt_id=new_id(), task_id=new_id(), kind="travel", items=tuple(range(items)), photos=(), **more)
+
+
+async def test_what_lies_at_slow_addresses_is_given_up_in_time_and_the_rest_is_kept(engine: N8nProvider, clock: FakeClock) -> None:
+    async def fetch(url: str) -> bytes:
+        if "slow" in url:
+            await asyncio.sleep(60)
+        return base64.b64decode(a_picture(5).partition(",")[2])
+
+    engine._fetch = fetch
+    slow = [f"https://files.example/slow-{place}.png" for place in range(9)]
+    answered(engine, "https://files.example/quick.png", *slow, a_picture(1), "https://files.example/too-late.png")
+    async with asyncio.timeout(20):
+        answer = await engine.check(an_attempt(12, deadline_at=clock.now() + timedelta(seconds=4)))
+    assert isinstance(answer, Finished)
+    assert [one.index for one in answer.results] == [0, 10], "fetched for half of what was left"
+    assert set(answer.failures.values()) == {"the picture was not fetched: there was no time left for it"}
+    assert sorted(answer.failures) == [*range(1, 10), 11]
+
+
+async def test_nothing_more_is_fetched_once_the_pictures_are_too_large_altogether(engine: N8nProvider, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture, fetched = base64.b64decode(a_picture(5).partition(",")[2]), 0
+
+    async def fetch(_url: str) -> bytes:
+        nonlocal fetched
+        fetched += 1
+        await asyncio.sleep(0)
+        return picture
+
+    monkeypatch.setattr(n8n, "RESULTS_BYTES_MAX", len(picture) * 2 + 1)
+    engine._fetch = fetch
+    answered(engine, *(f"https://files.example/{place}.png" for place in range(30)))
+    answer = await engine.check(an_attempt(30))
+    assert isinstance(answer, Finished)
+    assert len(answer.results) == 2
+    assert set(answer.failures.values()) == {"the pictures are too large altogether"}
+    assert fetched <= 2 + n8n.AT_ONCE_MAX, "those under way, and no other"
+
+
+async def test_a_fault_nobody_foresaw_leaves_no_fetch_running(engine: N8nProvider) -> None:
+    under_way = asyncio.Event()
+    stopped: list[str] = []
+
+    async def fetch(url: str) -> bytes:
+        if url.endswith("1.png"):
+            await under_way.wait()
+            raise RuntimeError("nobody foresaw it")
+        under_way.set()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            stopped.append(url)
+        return b""
+
+    engine._fetch = fetch
+    answered(engine, "https://files.example/0.png", "https://files.example/1.png")
+    with pytest.raises(RuntimeError, match="nobody foresaw it"):
+        await engine.check(an_attempt(2))
+    assert stopped == ["https://files.example/0.png"]
 
 
 @pytest.mark.parametrize(("status", "raised"), [(404, NotSent), (429, NotSent), (403, Refused), (400, Refused), (302, Refused), (500, Lost), (504, Lost)])

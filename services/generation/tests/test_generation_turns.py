@@ -5,6 +5,7 @@ import random
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -16,10 +17,11 @@ from common.clock import FakeClock
 from common.db import Database
 from common.errors import Unavailable
 from common.ids import new_id
+from common.testing.explained import Explained, blocks_of
 from generation import commands, lanes
 from generation.domain import Cancel, Claim, Fairness, Finish, Placed, Rank
 from generation.settings import GenerationSettings
-from generation.store import turns
+from generation.store import tasks, turns
 from generation.upkeep import Upkeep
 
 LEASE = timedelta(seconds=60)
@@ -53,7 +55,8 @@ def place(db: Database, ask: Any, settings: GenerationSettings) -> Place:
 def take(db: Database, settings: GenerationSettings) -> Take:
     async def claim(limit: int, *, songs: bool = False, fairness: Fairness | None = None) -> list[Claim]:
         async with db.read() as conn:
-            return await commands.claim_tasks(conn, songs=songs, now=db.clock.now(), lease=LEASE, limit=limit, fairness=fairness or settings.fairness)
+            terms = fairness or settings.fairness
+            return (await commands.claim_tasks(conn, songs=songs, now=db.clock.now(), lease=LEASE, limit=limit, provider=None, fairness=terms)).claims
 
     return claim
 
@@ -142,6 +145,50 @@ async def test_nobody_has_more_running_than_their_rank_may(rank: Rank, most: int
     assert await take(64) == []
 
 
+async def test_a_place_is_filled_at_once_however_many_before_have_enough(db: Database, clock: FakeClock, place: Place, take: Take) -> None:
+    for _ in range(30):
+        await place(new_id(), 4)
+    assert len(await take(90)) == 90
+    clock.move(seconds=1)
+    last = new_id()
+    await place(last)
+    assert users_of(await take(1)) == [last]
+    assert await take(1) == []
+
+
+async def test_the_places_of_those_who_have_enough_go_to_the_next_in_line(clock: FakeClock, place: Place, take: Take) -> None:
+    for _ in range(3):
+        await place(new_id(), 4)
+    assert len(await take(9)) == 9
+    clock.move(seconds=1)
+    others = [new_id() for _ in range(4)]
+    for user_id in others:
+        clock.move(seconds=1)
+        await place(user_id, 2)
+    assert users_of(await take(4)) == others
+    assert set(users_of(await take(8))) == set(others), "and one more each"
+
+
+async def test_a_claim_names_those_whose_turn_it_passed_over(db: Database, settings: GenerationSettings, place: Place, take: Take) -> None:
+    enough, other, over = new_id(), new_id(), new_id()
+    await place(enough, 5)
+    await place(over, 3)
+    assert len(await take(6)) == 6
+    await place(other, 5)
+    async with db.read() as conn:
+        claimed = await commands.claim_tasks(conn, songs=False, now=db.clock.now(), lease=LEASE, limit=9, provider=None, fairness=settings.fairness)
+    assert users_of(claimed.claims) == [other] * 3
+    assert claimed.passed == {enough}, "of one nothing waits, and one was served"
+
+
+async def test_tasks_are_all_written_before_any_turn(db: Database, ask: Any, settings: GenerationSettings) -> None:
+    placed = [Placed(ask=ask(kind=kind), price=1, limits=settings.limits_of("travel")) for kind in ("song", "travel", "song", "travel")]
+    async with db.transaction() as tx:
+        await commands.create_tasks(tx, placed)
+    last_task = await db.fetchval("SELECT max(cmin::text::bigint) FROM task")
+    assert await db.fetchval("SELECT count(*) FROM turn WHERE cmin::text::bigint > $1", last_task) == 4
+
+
 async def test_what_lapsed_is_taken_over_first_and_whatever_its_user_has_running(clock: FakeClock, place: Place, take: Take) -> None:
     user_id = new_id()
     await place(user_id, 5)
@@ -170,8 +217,8 @@ async def test_a_claim_that_dies_before_it_is_committed_changes_nothing(db: Data
     ids = await place(user_id, 3)
     with pytest.raises(Unavailable):
         async with db.transaction() as tx:
-            claims = await commands.claim_few_tasks(tx, songs=False, lease=LEASE, limit=2, fairness=settings.fairness, running_max=9)
-            assert len(claims) == 2
+            claimed = await commands.claim_few_tasks(tx, songs=False, lease=LEASE, limit=2, provider=None, fairness=settings.fairness, running_max=9)
+            assert len(claimed.claims) == 2
             await db.fetchval("SELECT pg_terminate_backend($1)", tx.conn.get_server_pid())
             await tx.conn.fetchval("SELECT 1")
     claims = await take(5)
@@ -190,13 +237,32 @@ async def test_a_turn_nobody_remembered_is_given_back_by_upkeep(db: Database, se
     assert sorted(edge.workers.woken) == [False, True]
 
 
+async def test_upkeep_looks_for_forgotten_turns_every_few_minutes_and_for_what_is_overdue_every_time(
+    db: Database, clock: FakeClock, settings: GenerationSettings, edge: Any, place: Place, take: Take
+) -> None:
+    upkeep = Upkeep(db, edge.workers, settings)
+    await upkeep.sweep()
+    await place(new_id())
+    await db.fetch("DELETE FROM turn")
+    clock.move(seconds=299)
+    await upkeep.sweep()
+    assert await take(5) == []
+    clock.move(seconds=1)
+    await upkeep.sweep()
+    assert await db.fetchval("SELECT count(*) FROM turn") == 1
+    clock.move(seconds=300)
+    await upkeep.sweep()
+    assert await db.fetchval("SELECT state FROM task") == "failed", "it waited for ten minutes"
+
+
 async def test_so_many_run_at_once_as_are_allowed_in_all_with_two_workers_claiming(db: Database, settings: GenerationSettings, place: Place) -> None:
     for _ in range(20):
         await place(new_id(), 2)
 
     async def claim() -> int:
         async with db.transaction() as tx:
-            return len(await commands.claim_few_tasks(tx, songs=False, lease=LEASE, limit=4, fairness=settings.fairness, running_max=5))
+            claimed = await commands.claim_few_tasks(tx, songs=False, lease=LEASE, limit=4, provider=None, fairness=settings.fairness, running_max=5)
+            return len(claimed.claims)
 
     assert sum(await asyncio.gather(*(claim() for _ in range(6)))) == 5
     assert await db.fetchval("SELECT count(*) FROM task WHERE state = 'running'") == 5
@@ -282,10 +348,23 @@ async def test_a_member_may_have_more_waiting_than_others(
     }  # fmt: skip
 
 
+async def test_a_member_who_has_not_much_waiting_yet_may_ask_for_it_all_at_once(db: Database, ask: Any, place: Place, settings: GenerationSettings) -> None:
+    small = settings.model_copy(update={"waiting_tasks_per_user_max": 4, "waiting_tasks_per_member_max": 8})
+    member, normal = new_id(), new_id()
+    await place(member, 3, "member")
+    await place(normal, 3)
+    creator = lanes.Creator(db, None, None, small)  # type: ignore[arg-type]
+    asks = [ask(user_id=user_id, waiting_max=small.waiting_max(admin=False)) for user_id in (member, normal) for _ in range(6)]
+    refused = await creator._over_cap(asks)
+    assert {task_id: error.data for task_id, error in refused.items()} == {
+        asks[5].task_id: {"waiting": 8, "limit": 8}, **{one.task_id: {"waiting": 4, "limit": 4} for one in asks[7:]},
+    }  # fmt: skip
+
+
 # --- what a claim costs ---
 
 
-async def test_a_claim_reads_as_much_when_a_hundred_thousand_tasks_wait_as_when_a_thousand_do(service_database: Any, superuser_url: Any) -> None:
+async def test_a_claim_and_upkeep_read_as_much_when_a_hundred_thousand_tasks_wait_as_when_two_thousand_do(service_database: Any, superuser_url: Any) -> None:
     await service_database("generation")
     conn = await asyncpg.connect(await superuser_url("generation"))
     try:
@@ -294,18 +373,49 @@ async def test_a_claim_reads_as_much_when_a_hundred_thousand_tasks_wait_as_when_
         now, costs = await conn.fetchval("SELECT now()"), {}
         settings_now = Fairness(running_max={"admin": 20, "member": 6, "normal": 3})
         made = 0
-        for many in (1_000, 100_000):
+        for many in (2_000, 100_000):
             await conn.execute(WAITING, made + 1, many)
             made = many
             await conn.execute("VACUUM ANALYZE task")
             await conn.execute("VACUUM ANALYZE turn")
             for limit in (1, 16, 256):
                 costs[many, limit] = await _cost_of_a_claim(conn, now, limit, settings_now)
+            costs[many, 0] = await _cost_of_a_claim(conn, now, 1, settings_now, ahead=30)
+            costs[many, -1] = await blocks_of(conn, partial(_look_for_overdue, now=now), rows=0)
         for limit in (1, 16, 256):
-            assert costs[100_000, limit] <= 1.5 * costs[1_000, limit] + 30, costs
+            assert costs[100_000, limit] <= 1.5 * costs[2_000, limit] + 30, costs
             assert costs[100_000, limit] <= 60 + 60 * limit, costs
+        assert costs[100_000, 0] <= 1.5 * costs[2_000, 0] + 30, costs
+        assert costs[100_000, -1] <= 10, costs
     finally:
         await conn.close()
+
+
+async def _look_for_overdue(conn: Any, now: Any) -> int:
+    return len(await tasks.lock_overdue(conn, now=now, limit=500))
+
+
+async def _cost_of_a_claim(conn: asyncpg.Connection, now: Any, limit: int, fairness: Fairness, *, ahead: int = 0) -> int:
+    """Blocks that a claim touched, with the dearer of its two plans, behind so many users who have enough; it is rolled back."""
+    costs = []
+    for generic in (False, True):
+        undo = conn.transaction()
+        await undo.start()
+        await conn.execute(ENOUGH, ahead)
+        explained: Any = Explained(conn, generic)
+        await commands.claim_tasks(explained, songs=False, now=now, lease=LEASE, limit=limit, provider=None, fairness=fairness)
+        claimed = await conn.fetchval("SELECT count(*) FROM task WHERE state = 'running' AND claim_no = 1")
+        await undo.rollback()
+        assert claimed == 2 * limit, "explained, and once more"
+        costs.append(explained.blocks)
+    return max(costs)
+
+
+ENOUGH = """
+INSERT INTO task (task_id, user_id, work_id, created_at, due_at, start_by, deadline_at, price, asked, kind, state, body_hash, brief)
+SELECT gen_random_uuid(), user_id, gen_random_uuid(), now(), now() + interval '60 s', now(), now() + interval '900 s', 1, 1, 'travel', 'running', '\\x00', '{}'
+FROM (SELECT user_id FROM turn ORDER BY turn_at LIMIT $1) AS ahead, generate_series(1, 3)
+"""
 
 
 WAITING = """
@@ -317,31 +427,6 @@ WITH made AS (
 )
 INSERT INTO turn (songs, user_id, rank, turn_at) SELECT false, user_id, 'normal', min(due_at) FROM made GROUP BY user_id ON CONFLICT DO NOTHING
 """
-
-
-class _Explained:
-    """In place of a connection: the statement is explained, with what it read, and answers nothing."""
-
-    def __init__(self, conn: asyncpg.Connection) -> None:
-        self.conn = conn
-        self.plan: dict[str, Any] = {}
-
-    async def fetch(self, sql: str, *args: object) -> list[Any]:
-        said = await self.conn.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) {sql}", *args)
-        [self.plan] = orjson.loads(said) if isinstance(said, str) else said
-        return []
-
-
-async def _cost_of_a_claim(conn: asyncpg.Connection, now: Any, limit: int, fairness: Fairness) -> int:
-    """Blocks that one claim touched; it is rolled back."""
-    explained: Any = _Explained(conn)
-    undo = conn.transaction()
-    await undo.start()
-    await commands.claim_tasks(explained, songs=False, now=now, lease=LEASE, limit=limit, fairness=fairness)
-    claimed = await conn.fetchval("SELECT count(*) FROM task WHERE state = 'running'")
-    await undo.rollback()
-    assert claimed == limit
-    return int(explained.plan["Plan"]["Shared Hit Blocks"] + explained.plan["Plan"]["Shared Read Blocks"])
 
 
 async def test_what_turns_there_are_is_known(db: Database, place: Place) -> None:

@@ -16,6 +16,7 @@ from PIL import Image
 from common.clock import FakeClock
 from common.db import Database
 from common.events import TaskProgressed
+from common.ids import new_id
 from generation import commands
 from generation.domain import Brief, Cancel, Placed, Seats, Task
 from generation.providers.base import Attempt, Description, Failed, Finished, Lost, NotFound, NotSent, Refused, Result, Running, Submitted
@@ -180,6 +181,40 @@ async def test_a_retry_waits_its_time_and_holds_no_slot(clock: FakeClock, ask: A
         assert (await read_task(slow.task_id)).state == "running"
         clock.move(seconds=0.1)
         await until(read_task, slow.task_id, "completed")
+
+
+async def test_an_idle_place_is_soon_filled_by_the_one_who_waits_behind_hundreds_who_have_enough(
+    db: Database, clock: FakeClock, ask: Any, write: Any, claim: Any, workshop: Any, settings: GenerationSettings, read_task: ReadTask
+) -> None:
+    """One claim looks behind some tens of them, and the next ones come as soon after it."""
+    patient = settings.model_copy(update={"idle_poll_seconds": 30.0, "running_tasks_per_user_max": 1})
+    enough = [new_id() for _ in range(400)]
+    await write(*[ask(user_id=user_id) for user_id in enough * 2])
+    assert {one.user_id for one in await claim(limit=400)} == set(enough)
+    clock.move(seconds=1)
+    last = await write(ask())
+    async with workshop(Engine(), settings=patient) as shop, working(shop, slots=1):
+        assert (await until(read_task, last.task_id, "completed", "failed", seconds=10)).state == "completed"
+    assert await db.fetchval("SELECT count(*) FROM task WHERE state = 'queued'") == 400
+
+
+async def test_where_all_have_enough_the_worker_looks_again_ever_less_often(
+    db: Database, ask: Any, write: Any, claim: Any, workshop: Any, settings: GenerationSettings
+) -> None:
+    patient = settings.model_copy(update={"idle_poll_seconds": 30.0, "running_tasks_per_user_max": 1})
+    users = [new_id() for _ in range(5)]
+    await write(*[ask(user_id=user_id) for user_id in users * 2])
+    assert len(await claim(limit=5)) == 5
+    looked = 0
+
+    def look() -> int:
+        nonlocal looked
+        looked += 1
+        return 100
+
+    async with workshop(Engine(), settings=patient, running_max=look) as shop, working(shop):
+        await asyncio.sleep(1)
+        assert 2 <= looked <= 7
 
 
 async def test_a_refusal_is_final_for_its_item_only(db: Database, ask: Any, write: Any, workshop: Any, read_task: ReadTask, said: Said) -> None:

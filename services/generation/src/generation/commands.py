@@ -20,13 +20,13 @@ from generation.domain import (
     CallbackState,
     Cancel,
     Claim,
+    Claimed,
     EndRow,
     Fairness,
     Finish,
     Finished,
     Outcome,
     Placed,
-    Rank,
     Scene,
     Seats,
     Stale,
@@ -34,23 +34,28 @@ from generation.domain import (
 )
 from generation.store import attempts, callbacks, claims, items, scenes, tallies, tasks, turns
 
-NO_LIMITS = Fairness()
-
 
 async def create_tasks(tx: Tx, asks: Sequence[Placed], *, seats: Seats | None = None) -> tuple[list[Task | None], list[Claim]]:
     """Write tasks whose credits are held; None stands for a task that is there already. The first of them take the seats and come back as claims.
 
-    Safe twice: a task that is there stays as it is, whatever became of it. Written in the order of ids, because two writers of one id wait for each other.
+    Safe twice: a task that is there stays as it is, whatever became of it. All are written before any turn, pictures first, in the order of ids, because two
+    writers of one id wait for each other.
     """
     new = [_new_task(placed, tx.now) for placed in asks]
     in_order = sorted(range(len(new)), key=lambda place: new[place].task_id.int)
     seated = set(in_order[: seats.count]) if seats is not None else set()
     written: set[UUID] = set()
+    queued: dict[bool, set[UUID]] = {}
     for songs in (False, True):
         places = [place for place in in_order if (new[place].kind == "song") == songs]
         if seats is not None:
             written |= await _seat(tx, new, asks, [place for place in places if place in seated], seats)
-        written |= await _queue(tx, new, asks, [place for place in places if place not in seated], songs=songs)
+        queued[songs] = await _queue(tx, new, asks, [place for place in places if place not in seated])
+        written |= queued[songs]
+    for songs, waiting in queued.items():
+        if waiting:
+            wishes = {one.ask.user_id: (one.rank, tx.now + one.handicap) for one in asks if one.ask.task_id in waiting}
+            await turns.give_turns(tx.conn, wishes, songs=songs)
     made = [task if task.task_id in written else None for task in new]
     for task in made:
         if task is not None:
@@ -65,16 +70,10 @@ async def _seat(tx: Tx, new: Sequence[Task], asks: Sequence[Placed], places: Seq
     return await tasks.insert_claimed_tasks(tx.conn, rows, hashes, lease=seats.lease, provider=seats.provider)
 
 
-async def _queue(tx: Tx, new: Sequence[Task], asks: Sequence[Placed], places: Sequence[int], *, songs: bool) -> set[UUID]:
+async def _queue(tx: Tx, new: Sequence[Task], asks: Sequence[Placed], places: Sequence[int]) -> set[UUID]:
     if not places:
         return set()
-    written = await tasks.insert_tasks(tx.conn, [new[place] for place in places], [asks[place].ask.body_hash for place in places])
-    wishes: dict[UUID, tuple[Rank, datetime]] = {
-        new[place].user_id: (asks[place].rank, tx.now + asks[place].handicap) for place in places if new[place].task_id in written
-    }
-    if wishes:
-        await turns.give_turns(tx.conn, wishes, songs=songs)
-    return set(written)
+    return await tasks.insert_tasks(tx.conn, [new[place] for place in places], [asks[place].ask.body_hash for place in places])
 
 
 def _new_task(placed: Placed, now: datetime) -> Task:
@@ -98,9 +97,7 @@ def _born_claim(task: Task) -> Claim:
     )  # fmt: skip
 
 
-async def claim_tasks(
-    conn: Connection, *, songs: bool, now: datetime, lease: timedelta, limit: int, provider: str | None = None, fairness: Fairness = NO_LIMITS
-) -> list[Claim]:
+async def claim_tasks(conn: Connection, *, songs: bool, now: datetime, lease: timedelta, limit: int, provider: str | None, fairness: Fairness) -> Claimed:
     """Take what nobody has: lapsed claims, then waiting tasks turn by turn. One statement, no fact: progress tells that a task began.
 
     Safe twice: whoever lost the answer lets the leases run out. With a provider, the first attempt of a fresh task is journaled as well.
@@ -108,10 +105,10 @@ async def claim_tasks(
     return await claims.claim_tasks(conn, songs=songs, now=now, lease=lease, limit=limit, provider=provider, fairness=fairness, running_max=None)
 
 
-async def claim_few_tasks(tx: Tx, *, songs: bool, lease: timedelta, limit: int, fairness: Fairness, running_max: int) -> list[Claim]:
+async def claim_few_tasks(tx: Tx, *, songs: bool, lease: timedelta, limit: int, provider: str | None, fairness: Fairness, running_max: int) -> Claimed:
     """The same where so many may run at once in all, in every process together: claims wait for each other, to count what is true."""
     await turns.lock_queue(tx.conn, songs=songs)
-    return await claims.claim_tasks(tx.conn, songs=songs, now=tx.now, lease=lease, limit=limit, provider=None, fairness=fairness, running_max=running_max)
+    return await claims.claim_tasks(tx.conn, songs=songs, now=tx.now, lease=lease, limit=limit, provider=provider, fairness=fairness, running_max=running_max)
 
 
 async def restore_turns(tx: Tx, fairness: Fairness) -> int:

@@ -63,19 +63,18 @@ class Creator:
 
     async def _over_cap(self, asks: Sequence[Create]) -> dict[UUID, ServiceError]:
         """Refusals for asks beyond what their user may have waiting; asks of one batch count for each other."""
-        capped = [ask for ask in asks if ask.waiting_max is not None]
+        capped = [(ask, ask.waiting_max) for ask in asks if ask.waiting_max is not None]
         if not capped:
             return {}
+        coming = Counter(ask.user_id for ask, _ in capped)
         async with self._db.read() as conn:
-            waiting = Counter(await tasks.count_waiting(conn, {ask.user_id for ask in capped}))
-            # Billing says with the hold who is a member, and that is remembered with whose turn it is: who has much waiting has a turn.
-            full = {ask.user_id for ask in capped if waiting[ask.user_id] >= (ask.waiting_max or 0)}
-            members = await turns.list_members(conn, full) if full else set()
+            waiting = Counter(await tasks.count_waiting(conn, coming))
+            # Billing says with the hold who is a member, and that is remembered with whose turn it is: who has something waiting has a turn.
+            crowded = {ask.user_id for ask, most in capped if waiting[ask.user_id] + coming[ask.user_id] > most}
+            members = await turns.list_members(conn, crowded) if crowded else set()
         refused: dict[UUID, ServiceError] = {}
-        for ask in capped:
-            limit = ask.waiting_max or 0
-            if ask.user_id in members:
-                limit = max(limit, self._settings.waiting_tasks_per_member_max)
+        for ask, most in capped:
+            limit = max(most, self._settings.waiting_tasks_per_member_max) if ask.user_id in members else most
             if waiting[ask.user_id] >= limit:
                 refused[ask.task_id] = TooManyTasks(data={"waiting": waiting[ask.user_id], "limit": limit}, retry_after_seconds=RETRY_AFTER_SECONDS)
             else:

@@ -1,6 +1,6 @@
 """The loops that repair: tasks whose time is up are ended, forgotten turns given, tallies kept few. Expired leases need no loop: claiming finds them."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from common.db import Database
 from common.log import get_logger
@@ -11,6 +11,9 @@ from generation.settings import GenerationSettings
 log = get_logger()
 
 TALLIES_MIN = 200
+TURNS_EVERY = timedelta(minutes=5)
+"""Forgotten turns are looked for at the start and then so often: only a process of an older version forgets them, and all that waits is read for it.
+Sooner than anything may wait for its start."""
 
 
 class Upkeep:
@@ -20,6 +23,7 @@ class Upkeep:
         self._db = db
         self._workers = workers
         self._settings = settings
+        self._turns_due_at: datetime | None = None
 
     async def sweep(self) -> None:
         """End overdue tasks, give forgotten turns, fold tallies, forget the bytes of old calls back."""
@@ -27,9 +31,13 @@ class Upkeep:
         while await self._end_overdue(limit) >= limit:
             pass
         async with self._db.transaction() as tx:
-            restored = await commands.restore_turns(tx, self._settings.fairness)
+            restored = 0
+            if is_due := self._turns_due_at is None or self._turns_due_at <= tx.now:
+                restored = await commands.restore_turns(tx, self._settings.fairness)
             await commands.fold_tallies(tx, rows_min=TALLIES_MIN)
             await commands.forget_callbacks(tx, before=tx.now - timedelta(days=self._settings.callback_kept_days), limit=limit)
+        if is_due:
+            self._turns_due_at = tx.now + TURNS_EVERY
         if restored:
             log.warning("turns.restored", users=restored)
             for songs in (True, False):

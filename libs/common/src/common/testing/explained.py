@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -119,11 +119,17 @@ def _literal(value: object) -> str:
     if value is None:
         return "NULL"
     if isinstance(value, (list, tuple)):
-        text = "{" + ",".join('"' + str(one).replace("\\", "\\\\").replace('"', '\\"') + '"' for one in value) + "}"
-    elif isinstance(value, datetime):
-        text = value.isoformat()
-    elif isinstance(value, (str, int, UUID)):
-        text = str(value)
+        text = "{" + ",".join("NULL" if one is None else '"' + _text(one).replace("\\", "\\\\").replace('"', '\\"') + '"' for one in value) + "}"
     else:
-        raise TypeError(f"no literal for {type(value).__name__}")
+        text = _text(value)
     return "'" + text.replace("'", "''") + "'"
+
+
+def _text(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        return f"{value.total_seconds()} seconds"
+    if isinstance(value, (str, int, UUID)):
+        return str(value)
+    raise TypeError(f"no literal for {type(value).__name__}")

@@ -7,6 +7,7 @@ from generation.domain.asks import (
     CallbackState,
     Cancel,
     Claim,
+    Claimed,
     Create,
     Created,
     EndRow,
@@ -56,7 +57,7 @@ from generation.domain.turns import RANKS, Fairness, Rank, rank_of
 
 __all__ = [
     "ENDED", "ITEMS_MAX", "RANKS", "STATES", "Arrival", "Attempt", "AttemptEnd", "AttemptState", "Brief", "Callback", "CallbackState", "Cancel", "Claim",
-    "Create", "Created", "EndRow", "Failure", "Fairness", "Finish", "Finished", "ItemRow", "Known", "Limits", "Outcome", "OwnedWork", "Person", "Placed",
-    "QueueNumbers", "Rank", "Scene", "Seats", "Stale", "Standing", "State", "Task", "View", "attempts_at", "back_off", "callback_state", "cancel", "claim",
-    "expire", "finish", "give_back", "holds_claim", "is_claimable", "is_same_end", "lease_end", "new_task", "rank_of", "renew", "verdict",
+    "Claimed", "Create", "Created", "EndRow", "Failure", "Fairness", "Finish", "Finished", "ItemRow", "Known", "Limits", "Outcome", "OwnedWork", "Person",
+    "Placed", "QueueNumbers", "Rank", "Scene", "Seats", "Stale", "Standing", "State", "Task", "View", "attempts_at", "back_off", "callback_state", "cancel",
+    "claim", "expire", "finish", "give_back", "holds_claim", "is_claimable", "is_same_end", "lease_end", "new_task", "rank_of", "renew", "verdict",
 ]  # fmt: skip

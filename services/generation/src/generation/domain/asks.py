@@ -86,6 +86,14 @@ class Claim:
         return seed_of(self.task_id)
 
 
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """What a claim took, and the users whose turn it passed over because as much of theirs runs as may."""
+
+    claims: list[Claim]
+    passed: frozenset[UUID]
+
+
 @dataclass(slots=True)
 class ItemRow:
     """What became of one item: delivered when `item` is there, else failed for good for the reason in `failure`."""

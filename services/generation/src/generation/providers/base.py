@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Literal, Protocol
 from uuid import UUID
 
@@ -41,6 +42,8 @@ class Attempt:
     destination: Mapping[str, str] | None = None
     token: str = ""
     """Proves that a call back belongs to this attempt; only known while it is submitted."""
+    deadline_at: datetime | None = None
+    """When its task ends, whatever is made of it by then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,8 +29,13 @@ COMPLETE_PATH = "/api/callback/task-complete"
 FAILED_PATH = "/api/callback/task-failed"
 RESULT_BYTES_MAX = 30 * 1024 * 1024
 RESULTS_BYTES_MAX = 100 * 1024 * 1024
+FETCHES_SECONDS_MAX = 180.0
+"""For all pictures of one call back together, and never more than half of what is left to the deadline: what came in time is still to be kept."""
 AT_ONCE_MAX = 4
 """Pictures of one call back that are fetched and labelled at once."""
+
+TOO_LARGE = "the pictures are too large altogether"
+TOO_LATE = "the picture was not fetched: there was no time left for it"
 
 _NOT_NOW = frozenset({404, 408, 429})
 """The workflow is not active, or the gate before it is closed: nothing was started."""
@@ -50,14 +55,13 @@ class N8nProvider:
     look_up = False
     batches = True
     calls_back = True
-    _model: Callable[[], Mapping[str, Any]] = dict
-    """What operators want of the model, asked at every start of a workflow."""
 
     def __init__(
         self, session: aiohttp.ClientSession, find_answer: FindAnswer, pool: Pool, signer: UrlSigner, *,
         fetch: Fetch, url: str, secret: str, callback_base: str, wait_seconds: float, now: Callable[[], datetime],
         model: Callable[[], Mapping[str, Any]] = dict,
     ) -> None:  # fmt: skip
+        """`model` says what operators want of it, and is asked at every start of a workflow."""
         self._session = session
         self._find_answer = find_answer
         self._pool = pool
@@ -129,34 +133,48 @@ class N8nProvider:
             if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < len(attempt.items):
                 continue
             wanted.setdefault(attempt.items[number], image.get("url"))
-        allowance = _Allowance(RESULTS_BYTES_MAX)
+        allowance = _Allowance(RESULTS_BYTES_MAX, until=asyncio.get_running_loop().time() + self._seconds_to_fetch(attempt))
         slots = asyncio.Semaphore(AT_ONCE_MAX)
+        results: dict[int, Result] = {}
+        failures: dict[int, str] = {}
 
-        async def make(index: int, url: object) -> Result | Unfit | NotSent:
+        async def make(index: int, url: object) -> None:
             async with slots:
                 try:
-                    return await self._result(attempt, index, url, allowance)
-                except (Unfit, NotSent) as fault:
-                    return fault
+                    results[index] = await self._result(attempt, index, url, allowance)
+                except Unfit as fault:
+                    failures[index] = str(fault)
 
-        made = dict(zip(wanted, await asyncio.gather(*(make(index, url) for index, url in wanted.items())), strict=True))
-        for one in made.values():
-            if isinstance(one, NotSent):
-                raise one
-        results = {index: one for index, one in made.items() if isinstance(one, Result)}
-        failures = {index: str(one) for index, one in made.items() if isinstance(one, Unfit)}
+        try:
+            async with asyncio.TaskGroup() as group:
+                for index, url in wanted.items():
+                    group.create_task(make(index, url), name=f"picture {index} of {attempt.task_id}")
+        except ExceptionGroup as faults:
+            raise faults.exceptions[0] from None
         failures = {index: failures.get(index, "the workflow made no picture of it") for index in attempt.items if index not in results}
         description = said.get("ai_description")
         return Finished(
-            results=tuple(results.values()), failures=failures, description=description[:4000] if isinstance(description, str) else "", is_final=True
-        )
+            results=tuple(results[index] for index in sorted(results)), failures=failures,
+            description=description[:4000] if isinstance(description, str) else "", is_final=True,
+        )  # fmt: skip
+
+    def _seconds_to_fetch(self, attempt: Attempt) -> float:
+        left = (attempt.deadline_at - self._now()).total_seconds() / 2 if attempt.deadline_at is not None else FETCHES_SECONDS_MAX
+        return max(min(left, FETCHES_SECONDS_MAX), 0)
 
     async def _result(self, attempt: Attempt, index: int, url: object, allowance: "_Allowance") -> Result:
         """One picture, labelled; raises Unfit."""
         if not isinstance(url, str):
             raise Unfit("the picture has no address")
         try:
-            body = await (read_data_url(url, field="url", bytes_max=RESULT_BYTES_MAX) if url[:5].lower() == "data:" else self._fetch(url))
+            if url[:5].lower() == "data:":
+                body = await read_data_url(url, field="url", bytes_max=RESULT_BYTES_MAX)
+            else:
+                allowance.ask()
+                async with asyncio.timeout_at(allowance.until):
+                    body = await self._fetch(url)
+        except TimeoutError as error:
+            raise Unfit(TOO_LATE) from error
         except ServiceError as refusal:
             raise Unfit(refusal.detail or "the picture's data URL cannot be read") from refusal
         except Unfetchable as refusal:
@@ -176,13 +194,23 @@ class Unfit(Exception):
 
 
 class _Allowance:
-    """How much one call back may bring altogether, wherever it lies."""
+    """How much one call back may bring altogether, wherever it lies, and until when it is fetched."""
 
-    def __init__(self, bytes_max: int) -> None:
+    def __init__(self, bytes_max: int, *, until: float) -> None:
         self._bytes_left = bytes_max
+        self._is_spent = False
+        self.until = until
+
+    def ask(self) -> None:
+        """Before something is fetched. Raises Unfit once something was too much, or too late."""
+        if self._is_spent:
+            raise Unfit(TOO_LARGE)
+        if asyncio.get_running_loop().time() >= self.until:
+            raise Unfit(TOO_LATE)
 
     def take(self, size_bytes: int) -> None:
         """Raises Unfit."""
         if size_bytes > self._bytes_left:
-            raise Unfit("the pictures are too large altogether")
+            self._is_spent = True
+            raise Unfit(TOO_LARGE)
         self._bytes_left -= size_bytes

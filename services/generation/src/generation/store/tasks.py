@@ -29,17 +29,17 @@ _NEW = """
 _NEW_COLUMNS = "user_id, work_id, price, asked, kind, scene_id, trace, brief"
 
 
-async def insert_tasks(conn: Connection, tasks: Sequence[Task], body_hashes: Sequence[bytes]) -> dict[UUID, UUID]:
-    """Write new tasks of one moment and with the same deadlines; answers those that were not there yet, with their users, who must be given turns."""
+async def insert_tasks(conn: Connection, tasks: Sequence[Task], body_hashes: Sequence[bytes]) -> set[UUID]:
+    """Write new tasks of one moment and with the same deadlines; answers the ids that are new, whose users must be given turns."""
     rows = await conn.fetch(
         f"""
         INSERT INTO task (task_id, body_hash, created_at, due_at, start_by, deadline_at, {_NEW_COLUMNS})
         SELECT n.task_id, decode(n.body_hash, 'hex'), $1::timestamptz, $1, $2::timestamptz, $3::timestamptz, n.{_NEW_COLUMNS.replace(", ", ", n.")} {_NEW}
-        ON CONFLICT (task_id) DO NOTHING RETURNING task_id, user_id
+        ON CONFLICT (task_id) DO NOTHING RETURNING task_id
         """,
         *_new_columns(tasks, body_hashes),
     )
-    return {row[0]: row[1] for row in rows}
+    return {row[0] for row in rows}
 
 
 async def insert_claimed_tasks(conn: Connection, tasks: Sequence[Task], body_hashes: Sequence[bytes], *, lease: timedelta, provider: str) -> set[UUID]:
@@ -159,8 +159,10 @@ async def lock_overdue(conn: Connection, *, now: datetime, limit: int) -> dict[U
     rows = await conn.fetch(
         f"""
         SELECT {TASK} FROM task WHERE ended_at IS NULL AND task_id = ANY(ARRAY(
-            (SELECT task_id FROM task WHERE state = 'running' AND (kind = 'song') IN (true, false) AND due_at <= $1 AND deadline_at <= $1 LIMIT $2)
-            UNION ALL (SELECT task_id FROM task WHERE state = 'queued' AND start_by <= $1 LIMIT $2)
+            SELECT theirs.task_id FROM unnest(ARRAY[true, false]) AS songs, LATERAL (
+                SELECT task_id FROM task WHERE (kind = 'song') = songs AND state = 'running' AND due_at <= $1 AND deadline_at <= $1 ORDER BY due_at LIMIT $2
+            ) AS theirs
+            UNION ALL (SELECT task_id FROM task WHERE state = 'queued' AND start_by <= $1 ORDER BY start_by LIMIT $2)
         ))
         ORDER BY task_id LIMIT $2 FOR UPDATE SKIP LOCKED
         """,

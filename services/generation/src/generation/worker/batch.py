@@ -10,10 +10,9 @@ from common.events import Item
 from common.log import get_logger
 from generation import commands
 from generation.bell import Bell
-from generation.domain import Claim, Fairness, Finish, ItemRow, Outcome, Seats, Stale
+from generation.domain import Claim, Finish, ItemRow, Outcome, Seats, Stale
 from generation.providers.base import Finished, NotSent, Refused, Result
 from generation.results import InvalidOutput
-from generation.store import turns
 from generation.worker.making import STARTED_PERCENT, Making
 from generation.worker.studio import Studio, patiently, provider_attempt
 
@@ -82,26 +81,20 @@ class BatchWorker:
         return [self._seated.popleft() for _ in range(min(self._batch_max, len(self._seated)))]
 
     async def _claim(self) -> list[Claim]:
-        """What waits, turn by turn. It is over in a moment, so nobody is kept from having more running than others."""
-        studio, fairness = self._studio, Fairness(handicaps=self._studio.settings.fairness.handicaps)
+        """What waits, turn by turn."""
         for songs in sorted(self._to_claim):
             try:
-                async with studio.db.read() as conn:
-                    claims = await commands.claim_tasks(
-                        conn, songs=songs, now=studio.now(), lease=studio.settings.lease, limit=self._batch_max, provider=studio.provider.name,
-                        fairness=fairness,
-                    )  # fmt: skip
-                    more = len(claims) >= self._batch_max or await turns.has_turns(conn, songs=songs)
+                claimed, more = await self._studio.claim(songs=songs, limit=self._batch_max, at_once=True)
             except Exception as error:
                 if not passes(error):
                     raise
                 log.warning("claim.waits", cause=str(error)[:200])
-                await asyncio.sleep(studio.settings.idle_poll_seconds)
+                await asyncio.sleep(self._studio.settings.idle_poll_seconds)
                 return []
             if not more:
                 self._to_claim.discard(songs)
-            if claims:
-                return claims
+            if claimed.claims:
+                return claimed.claims
         return []
 
     async def _make(self, claims: Sequence[Claim]) -> None:

@@ -37,6 +37,7 @@ class SingleWorker:
         self._dropped: set[asyncio.Task[None]] = set()
         self._is_draining = False
         self._again_seconds = AGAIN_SECONDS
+        self._passed: frozenset[UUID] = frozenset()
 
     def wake(self) -> None:
         """There may be something to claim."""
@@ -57,7 +58,7 @@ class SingleWorker:
             try:
                 while not draining.is_set():
                     if await self._bell.wait(await self._claim(group)):
-                        self._again_seconds = AGAIN_SECONDS
+                        self._again_seconds, self._passed = AGAIN_SECONDS, frozenset()
                 await self._drain()
             finally:
                 beating.cancel()
@@ -65,19 +66,24 @@ class SingleWorker:
     async def _claim(self, group: asyncio.TaskGroup) -> float | None:
         """Fill the free slots; answers when it is worth looking again, None when only a free slot is.
 
-        What waits and was not to be had, because others have it in hand or its user has enough, is looked for soon, and then ever less often.
+        What waits and was not to be had, because others have it in hand or its user has enough, is looked for soon, and then ever less often; but as soon
+        as before while something was had, or users have enough whose turn was not passed over yet: behind them may be one who has not.
         """
         idle_seconds = self._studio.settings.idle_poll_seconds
         room = self._slots - len(self._running)
         if room <= 0:
             return None
         try:
-            claims, more = await self._studio.claim(songs=self._songs, limit=room)
+            claimed, more = await self._studio.claim(songs=self._songs, limit=room)
         except Exception as error:
             if not passes(error):
                 raise
             log.warning("claim.waits", cause=str(error)[:200])
             return idle_seconds
+        claims = claimed.claims
+        if claims or not claimed.passed <= self._passed:
+            self._again_seconds = AGAIN_SECONDS
+        self._passed = claimed.passed if claims else self._passed | claimed.passed
         self.drop([claim.task_id for claim in claims])  # an older claim of ours on the same task is fenced off
         for claim in claims:
             self._claims[claim.task_id] = claim

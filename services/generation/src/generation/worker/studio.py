@@ -15,7 +15,7 @@ from common.ids import derived_id
 from common.lane import Lane
 from common.objects import ObjectStore
 from generation import commands
-from generation.domain import Arrival, Claim, Finish, Finished, Stale
+from generation.domain import Arrival, Claim, Claimed, Fairness, Finish, Finished, Stale
 from generation.progress import Progress
 from generation.providers.base import Attempt, Description, Provider, Result
 from generation.results import Checker
@@ -64,19 +64,27 @@ class Studio:
         """The database's moment."""
         return self.db.clock.now()
 
-    async def claim(self, *, songs: bool, limit: int) -> tuple[list[Claim], bool]:
-        """Tasks nobody has, each user's share; and whether there may be more that could not be had just now."""
+    async def claim(self, *, songs: bool, limit: int, at_once: bool = False) -> tuple[Claimed, bool]:
+        """Tasks nobody has, turn by turn; and whether there may be more that could not be had just now.
+
+        What is made at once is over in a moment: its first attempt is journaled with the claim, and nobody is kept from having more running than others.
+        """
         most, fairness, lease = self.running_max(), self.settings.fairness, self.settings.lease
+        if at_once:
+            fairness = Fairness(handicaps=fairness.handicaps)
+        provider = self.provider.name if at_once else None
         if most is not None:
             async with self.db.transaction() as tx:
-                claims = await commands.claim_few_tasks(tx, songs=songs, lease=lease, limit=limit, fairness=fairness, running_max=most)
+                claimed = await commands.claim_few_tasks(
+                    tx, songs=songs, lease=lease, limit=limit, provider=provider, fairness=fairness, running_max=most
+                )  # fmt: skip
         else:
             async with self.db.read() as conn:
-                claims = await commands.claim_tasks(conn, songs=songs, now=self.now(), lease=lease, limit=limit, fairness=fairness)
-        if len(claims) >= limit:
-            return claims, True
+                claimed = await commands.claim_tasks(conn, songs=songs, now=self.now(), lease=lease, limit=limit, provider=provider, fairness=fairness)
+        if len(claimed.claims) >= limit:
+            return claimed, True
         async with self.db.read() as conn:
-            return claims, await turns.has_turns(conn, songs=songs)
+            return claimed, await turns.has_turns(conn, songs=songs)
 
     async def keep(self, claim: Claim, result: Result) -> Item:
         """Check a result and store it under our key. Raises InvalidOutput."""
@@ -132,4 +140,5 @@ def provider_attempt(claim: Claim, attempt_no: int, indexes: tuple[int, ...], *,
         task_id=claim.task_id, kind=claim.kind, items=indexes, photos=(), scene=claim.scene_id, seed=claim.seed, prompt=brief.prompt, title=brief.title,
         tags=brief.tags, negative_tags=brief.negative_tags, instrumental=brief.instrumental, parameters=brief.parameters, provider_id=provider_id,
         attempt_no=attempt_no, user_id=claim.user_id, photo_keys=brief.photos, custom_description=brief.custom_description, destination=brief.destination,
+        deadline_at=claim.deadline_at,
     )  # fmt: skip
