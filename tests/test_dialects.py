@@ -1,6 +1,5 @@
 """The contract of both dialects, row by row, through the gateway of a live suite."""
 
-import importlib
 import re
 from collections.abc import AsyncIterator
 from typing import Any
@@ -14,9 +13,9 @@ from lab.dialects.page import PAGE, render
 from lab.dialects.plights import CAPS
 from lab.dialects.rows import Who
 from lab.dialects.shapes import MOMENT, WORD, Some
+from lab.hostile.targets import EVERY
 from lab.openapi import Listener
 from lab.rig import rig_running
-from suite.members import WITH_DATA
 
 REQUIREMENTS = {
     "photo": """
@@ -98,10 +97,8 @@ def test_the_table_names_every_path_of_the_documents(dialect: str) -> None:
 
 def test_a_row_shows_every_refusal_its_route_names() -> None:
     rows = {re.sub(r":\w+", "*", str(row)): row for row in TABLE}
-    modules = [importlib.import_module(f"{service}.api") for service in WITH_DATA]
-    routes = [route for module in modules for route in getattr(module, "ROUTES", None) or module.routes]
     missing = []
-    for route in routes:
+    for route in (found.route for found in EVERY):
         row = rows.get(re.sub(r"\{[^}]+\}", "*", f"{route.method} {route.path}"))
         if row is not None:
             named = {refusal.code for refusal in route.refusals} - {refusal.code for refusal in row.refusals} - NOT_SHOWN.get(str(row), set())

@@ -251,29 +251,17 @@ async def a_work_that_is_being_made_or_was_changed_since(world: World) -> AsyncI
     await world.ask("PUT", f"/api/works/{work_id}", json={"is_favorite": True}, headers={"If-Match": seen["etag"]})
     yield Place("PUT", f"/api/works/{work_id}", 409, json={"is_favorite": False}, headers={"If-Match": seen["etag"]})
     assert (await world.ask("GET", f"/api/works/{work_id}"))["data"]["work"]["is_favorite"] is True
-    async with being_made(world) as task_id:
-        yield Place("PUT", f"/api/works/{task_id}", 409, json={"is_favorite": True})
+    task_id = await world.begun_work()
+    yield Place("PUT", f"/api/works/{task_id}", 409, json={"is_favorite": True})
+    await world.ask("POST", f"/api/tasks/{task_id}/cancel")
 
 
 @shows(30003)
 async def a_work_whose_task_still_runs(world: World) -> AsyncIterator[Place]:
-    async with being_made(world) as task_id:
-        yield Place("DELETE", f"/api/works/{task_id}", 409)
-        yield Place("POST", "/api/works/batch/delete", 409, json={"work_ids": [task_id]})
-        yield Place("DELETE", f"/api/admin/works/{task_id}", 409, who="admin")
-
-
-@asynccontextmanager
-async def being_made(world: World) -> AsyncIterator[str]:
-    """A work that is listed while its task is far from its end."""
-    task_id = await world.fresh_task()
-
-    async def is_listed() -> bool:
-        status, _, _ = await world.send("GET", Ask(path=f"/api/works/{task_id}"), who="alice")
-        return status == 200
-
-    await world.until(is_listed, "the work")
-    yield task_id
+    task_id = await world.begun_work()
+    yield Place("DELETE", f"/api/works/{task_id}", 409)
+    yield Place("POST", "/api/works/batch/delete", 409, json={"work_ids": [task_id]})
+    yield Place("DELETE", f"/api/admin/works/{task_id}", 409, who="admin")
     await world.ask("POST", f"/api/tasks/{task_id}/cancel")
 
 

@@ -1,7 +1,6 @@
 """One journey per dialect, as a client of that dialect travels it, through the gateway: embedded on the memory bus, and on Kafka with six processes."""
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,13 +11,12 @@ import pytest
 
 from common.ids import new_id
 from lab.dialects.rows import Ask
-from lab.dialects.world import World, photo_data_url
+from lab.dialects.world import World, link_in, photo_data_url
 from lab.invariants import check_when_settled, places_of
 from lab.people import Person
 from lab.rig import rig_running
 
 SUITES = [pytest.param((), id="embedded"), pytest.param(("--kafka", "--separate"), id="kafka", marks=pytest.mark.kafka)]
-MAIL_SECONDS = 30
 EVENT_SECONDS = 60
 
 Travel = Callable[..., Any]
@@ -34,21 +32,6 @@ async def world_on(folder: Path, *options: str) -> AsyncIterator[World]:
             assert await check_when_settled(places_of(rig.environment)) == []
         finally:
             await world.close()
-
-
-async def mail_to(world: World, address: str, *, words: str) -> str:
-    """The link in the newest mail to an address whose subject holds these words."""
-    url = world.rig.environment["DARKROOM_MAILBOX_URL"] + "/mails.json"
-    for _ in range(MAIL_SECONDS * 5):
-        async with world.http.get(url) as answer:
-            mails = (await answer.json())["mails"]
-        for mail in mails:
-            if mail["to"] == address and words in mail["subject"]:
-                found = re.search(r"https?://\S+", mail["text"])
-                if found:
-                    return found[0]
-        await asyncio.sleep(0.2)
-    raise AssertionError(f"no mail to {address} about {words}")
 
 
 async def pay(world: World, url: str) -> None:
@@ -154,8 +137,7 @@ async def test_a_listener_travels_the_song_dialect(options: tuple[str, ...], tmp
         me: dict[str, Any] = {"headers": {"Authorization": f"Bearer {user['sessionToken']}"}, "who": "nobody"}
 
         # the address is mine
-        link = await mail_to(world, address, words="验证")
-        page, _, secret = link.partition("#")
+        page, secret = link_in(await world.mail_to(address, words="验证"))
         async with world.http.get(page) as shown:
             assert shown.status == 200
         await world.ask("POST", "/v1/email-verifications", who="nobody", json={"token": secret})
@@ -186,12 +168,12 @@ async def test_a_listener_travels_the_song_dialect(options: tuple[str, ...], tmp
             return bool(found["points"] == 80 + 2000 and found["isVIP"] and found["membershipEndDate"] > user["membershipEndDate"])
 
         await until(is_member, "the membership")
-        assert "ORDER" in (await _receipt(world, address))
+        assert "ORDER" in (await world.mail_to(address, words="付款"))
 
         # a new password; old tokens end
         assert await world.ask("POST", "/requestPasswordReset", who="nobody", json={"email": address}) == {}
-        link = await mail_to(world, address, words="密码")
-        await world.ask("POST", "/v1/password-resets", who="nobody", json={"token": link.partition("#")[2], "password": "another battery"})
+        _, secret = link_in(await world.mail_to(address, words="密码"))
+        await world.ask("POST", "/v1/password-resets", who="nobody", json={"token": secret, "password": "another battery"})
         status, _, _ = await world.send("POST", Ask(path="/login", json={"email": address, "password": password}), who="nobody")
         assert status == 401
         fresh = await world.ask("POST", "/login", who="nobody", json={"email": address, "password": "another battery"})
@@ -202,14 +184,3 @@ async def test_a_listener_travels_the_song_dialect(options: tuple[str, ...], tmp
             return status == 401
 
         await until(is_over, "the end of the old session")
-
-
-async def _receipt(world: World, address: str) -> str:
-    url = world.rig.environment["DARKROOM_MAILBOX_URL"] + "/mails.json"
-    for _ in range(MAIL_SECONDS * 5):
-        async with world.http.get(url) as answer:
-            for mail in (await answer.json())["mails"]:
-                if mail["to"] == address and "付款" in mail["subject"]:
-                    return str(mail["text"])
-        await asyncio.sleep(0.2)
-    return ""

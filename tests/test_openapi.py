@@ -4,7 +4,6 @@ import asyncio
 import gc
 import json
 import os
-import re
 from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl, urlsplit
@@ -20,13 +19,12 @@ from common.ids import new_id
 from lab.dialects import Ask
 from lab.dialects.callers import Callers
 from lab.dialects.photo.system import result
-from lab.dialects.world import photo_bytes
+from lab.dialects.world import link_in, photo_bytes
 from lab.openapi import Listener, Told, faults_of, schema_of
 from lab.rig import rig_running
 
 NEVER = {"500", "502", "504"}
 CASES_SLOWLY = int(os.environ.get("OPENAPI_CASES", "60"))
-WAIT_SECONDS = 30
 EVENTS_BETWEEN = 20
 
 NOT_ANSWERED_WELL = {
@@ -102,29 +100,17 @@ async def _pass_sessions(world: Listener) -> None:
     name = f"guest{new_id().hex[-8:]}"
     address, password = f"{name}@people.example", "correct horse battery"
     await world.ask("POST", "/users", who="nobody", json={"username": name, "email": address, "password": password})
-    link = await _mail_to(world, address)
-    await world.ask("POST", "/v1/email-verifications", who="nobody", json={"token": link.partition("#")[2]})
+    mail = await world.mail_to(address)
+    await world.ask("POST", "/v1/email-verifications", who="nobody", json={"token": link_in(mail)[1]})
     await world.ask("POST", "/requestPasswordReset", who="nobody", json={"email": address})
-    link = await _mail_to(world, address, but=link)
-    await world.ask("POST", "/v1/password-resets", who="nobody", json={"token": link.partition("#")[2], "password": "another battery"})
+    mail = await world.mail_to(address, but=mail)
+    await world.ask("POST", "/v1/password-resets", who="nobody", json={"token": link_in(mail)[1], "password": "another battery"})
     for path in ("/v1/sessions/current", "/v1/sessions"):
         opened = await world.ask("POST", "/v1/sessions", who="nobody", json={"email": address, "password": "another battery"})
         fresh = await world.ask("POST", "/v1/sessions/refresh", who="nobody", json={"refresh_token": opened["refresh_token"]})
         me: dict[str, Any] = {"who": "nobody", "headers": {"Authorization": f"Bearer {fresh['access_token']}"}}
         await world.ask("GET", "/v1/sessions", **me)
         await world.ask("DELETE", path, **me)
-
-
-async def _mail_to(world: Listener, address: str, *, but: str = "") -> str:
-    """The link in the newest mail to an address, once it is another than this one."""
-    for _ in range(WAIT_SECONDS * 5):
-        async with world.http.get(world.rig.environment["DARKROOM_MAILBOX_URL"] + "/mails.json") as answer:
-            links = [found[0] for mail in (await answer.json())["mails"] if mail["to"] == address and (found := re.search(r"https?://\S+", mail["text"]))]
-        for link in links:
-            if link != but:
-                return link
-        await asyncio.sleep(0.2)
-    raise AssertionError(f"no mail to {address}")
 
 
 async def _pass_uploads(world: Listener) -> None:

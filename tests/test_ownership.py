@@ -1,7 +1,6 @@
 """Whose it is, over every route there is: another's object is answered as an unknown one, batches go as a whole, operators' routes are operators' only."""
 
 import asyncio
-import importlib
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
@@ -23,10 +22,12 @@ from gateway.routes import ROUTES, RouteTable
 from lab.dialects import Ask, World
 from lab.dialects.rows import Who
 from lab.dialects.world import UNKNOWN, photo_bytes, photo_data_url
+from lab.fingerprints import every_database, fingerprints
+from lab.hostile import targets
+from lab.hostile.targets import PUBLIC, Found
 from lab.people import Person
 from lab.rig import rig_running
 from suite.home import OPERATOR
-from suite.members import WITH_DATA
 
 PASSWORD = "correct horse battery"
 OUT_SECONDS = 5.5
@@ -34,46 +35,8 @@ OUT_SECONDS = 5.5
 UNKNOWN_NAME = "0" * 64 + ".jpg"
 UNKNOWN_ORDER = "ORDER1700000000000ABCDEF"
 
-# Every route there is, read from the code
-
-
-@dataclass(frozen=True)
-class Door:
-    """One route, by whoever answers it."""
-
-    service: str
-    method: str
-    path: str
-    auth: str
-    body: type[BaseModel] | None = None
-    query: type[BaseModel] | None = None
-
-    def __str__(self) -> str:
-        return f"{self.method} {self.path}"
-
-    @property
-    def is_internal(self) -> bool:
-        return self.path.startswith("/internal/")
-
-
-def _of_services() -> Iterator[Door]:
-    for service in WITH_DATA:
-        module = importlib.import_module(f"{service}.api")
-        for route in getattr(module, "ROUTES", None) or module.routes:
-            if route.auth != "service":
-                yield Door(service, route.method, route.path, route.auth, route.body, route.query)
-
-
-def _of_gateway() -> Iterator[Door]:
-    for row in ROUTES:
-        if row.service == "gateway":
-            for method in set(row.methods) - {"HEAD"}:
-                auth = "admin" if row.path.startswith("/api/admin/") else row.auth
-                yield Door("gateway", method, row.path.replace("/*", "/{key}"), auth)
-
-
-EVERY = {str(door): door for door in (*_of_services(), *_of_gateway()) if not door.is_internal}
-ADMIN = [door for door in (*_of_services(), *_of_gateway()) if door.auth == "admin"]
+EVERY = {str(door): door for door in PUBLIC}
+ADMIN = [door for door in targets.EVERY if door.route.auth == "admin"]
 NOBODYS = {
     one.strip()
     for one in """
@@ -83,7 +46,7 @@ NOBODYS = {
     | GET /api/tasks/user/list | GET /api/tasks/stats/queue | GET /api/scenes | GET /api/scenes/{scene_id} | GET /api/scenes/meta/categories
     | GET /api/credits/balance | GET /api/credits/records | GET /api/credits/stats | GET /api/credits/packages | GET /v1/packages
     | POST /api/credits/recharge | GET /api/credits/orders | GET /points/history | POST /points/purchase | GET /ws
-    | GET /health | GET /api/health | GET /openapi.json | GET /docs | GET /docs/{key}
+    | GET /health | GET /api/health
     """.replace("\n", " ").split("|")
 }
 """Routes that name nobody's object: they are about whoever asks, make something new, or show what is everybody's."""
@@ -99,6 +62,7 @@ BY_SECRET = {
 """Routes that open to a secret (a mail's token, an intent of 128 bits) whoever brings it, and what their pages are made of."""
 BY_LINK = {"GET /files/{key:.+}", "PUT /v1/incoming/{user_id}/{upload_id}"}
 """Routes that open to a link we signed; a link to one thing opens no other."""
+TABLE = RouteTable()
 _SEVERAL = re.compile(r"(^|_)ids$|Ids$")
 
 
@@ -238,32 +202,16 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
 
 @pytest.fixture(scope="module")
 async def connections(world: World) -> AsyncIterator[dict[str, asyncpg.Connection]]:
-    made = {service: await asyncpg.connect(world.rig.environment[f"{service.upper()}_DATABASE_URL"]) for service in WITH_DATA}
-    yield made
-    for conn in made.values():
-        await conn.close()
-
-
-async def fingerprint(connections: Mapping[str, asyncpg.Connection], user_id: str) -> dict[str, str]:
-    """Every row of every database that belongs to somebody, as one hash per table."""
-    found: dict[str, str] = {}
-    for service, conn in connections.items():
-        tables = await conn.fetch(
-            "SELECT c.relname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace"
-            " WHERE a.attname = 'user_id' AND a.atttypid = 'uuid'::regtype AND c.relkind IN ('r', 'p') AND n.nspname = 'public' AND NOT c.relispartition"
-        )
-        for (table,) in tables:
-            query = f"SELECT count(*) || ' ' || coalesce(md5(string_agg(t::text, ',' ORDER BY t::text)), '') FROM {table} t WHERE user_id = $1"
-            found[f"{service}.{table}"] = await conn.fetchval(query, user_id)
-    return found
+    async with every_database(world.rig.environment) as made:
+        yield made
 
 
 async def settled(connections: Mapping[str, asyncpg.Connection], user_id: str) -> dict[str, str]:
-    """The same, once what was told has been heard."""
-    before = await fingerprint(connections, user_id)
+    """Every row of somebody's, once what was told has been heard."""
+    before = await fingerprints(connections, user_id)
     for _ in range(100):
         await asyncio.sleep(0.15)
-        now = await fingerprint(connections, user_id)
+        now = await fingerprints(connections, user_id)
         if now == before:
             return now
         before = now
@@ -284,20 +232,28 @@ def seen(answer: tuple[int, Any, dict[str, str]], found: str) -> tuple[Any, ...]
 
 def test_every_route_is_known_to_this_test() -> None:
     known = NOBODYS | BY_SECRET | BY_LINK | set(OWNED)
-    routes = {name for name, door in EVERY.items() if door.auth != "admin"}
+    assert {row.path for row in ROUTES if row.service == "gateway"} - {_row_of(door) for door in PUBLIC} == {"/openapi.json", "/docs", "/docs/*"}
+    routes = {name for name, door in EVERY.items() if door.route.auth != "admin"}
     assert routes - known == set(), "say whose objects these name"
     assert known - routes == set(), "these are no more"
     assert len(known) == sum(map(len, (NOBODYS, BY_SECRET, BY_LINK, OWNED))), "one kind each"
-    assert {name for name in NOBODYS if "{" in name} == {"GET /api/scenes/{scene_id}", "GET /docs/{key}"}
+    assert {name for name in NOBODYS if "{" in name} == {"GET /api/scenes/{scene_id}"}
+
+
+def _row_of(door: Found) -> str:
+    row = TABLE.find(door.target())
+    assert row is not None, door
+    return row.path
 
 
 def test_no_body_and_no_query_names_an_object_that_this_test_has_not_heard_of() -> None:
-    named = {f"{door}: {field}" for door in EVERY.values() if door.auth != "admin" for field in _ids_in(door.body, door.query)}
+    named = {f"{door}: {field}" for door in EVERY.values() if door.route.auth != "admin" for field in _ids_in(door.model, door.route.query)}
     assert named == {
         "POST /api/works/batch/delete: work_ids", "POST /music/tasks: workId", "GET /api/works: user_id",
+        "POST /api/callback/task-complete: task_id", "POST /api/callback/task-failed: task_id",
         "POST /api/credits/recharge: package_id", "POST /points/purchase: packageId", "POST /api/tasks/create: scene_id",  # everybody's
     }  # fmt: skip
-    several = {str(door) for door in EVERY.values() for field in _ids_in(door.body, None) if _SEVERAL.search(field)}
+    several = {str(door) for door in EVERY.values() for field in _ids_in(door.model) if _SEVERAL.search(field)}
     assert several == {"POST /api/works/batch/delete", "POST /v1/admin/notices"}
 
 
@@ -327,7 +283,7 @@ async def test_anothers_object_is_answered_as_an_unknown_one(world: World, conne
         assert foreign[0] in refusals, foreign
         assert theirs not in foreign[-1]
     if before is not None:
-        assert await fingerprint(connections, world.bob.user_id) == before
+        assert await fingerprints(connections, world.bob.user_id) == before
     status, body, _ = await world.send(method, owned.ask(theirs), who="bob")
     assert status == owned.owner_is_answered, body
     if "?" in owned.ask("").path:
@@ -375,12 +331,7 @@ async def test_a_batch_is_deleted_as_a_whole_or_not_at_all(world: World) -> None
     assert unknown[:2] == (403, "10003")
     for batch in ([*own, *theirs], [*theirs, *own], [own[0], *theirs, own[0]]):
         assert seen(await delete("alice", batch), theirs[0]) == unknown
-    running = await world.fresh_task()
-
-    async def is_listed() -> bool:
-        return await are_there("alice", [running])
-
-    await world.until(is_listed, "the running task's work")
+    running = await world.begun_work()
     status, _, headers = await delete("alice", [*own, running])
     assert (status, headers["x-error-code"]) == (409, "30003")
     assert await are_there("alice", [*own, running])
@@ -415,21 +366,21 @@ async def operator(world: World) -> AsyncIterator[str]:
         yield token
 
 
-async def knock(world: World, door: Door, token: str) -> tuple[int, Any, dict[str, str]]:
+async def knock(world: World, door: Found, token: str) -> tuple[int, Any, dict[str, str]]:
     """Ask an operators' route about nothing there is; internal ones are asked at their service, where nobody from outside gets."""
-    path = re.sub(r"\{[^}]+\}", UNKNOWN, door.path)
+    path = door.target(UNKNOWN)
     base = world.rig.environment[f"{door.service.upper()}_URL"].split(",")[0] if door.is_internal else world.rig.url
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    body = {} if door.method in ("POST", "PUT") else None
-    async with world.http.request(door.method, base + path, json=body, headers=headers) as answer:
+    body = {} if door.route.method in ("POST", "PUT") else None
+    async with world.http.request(door.route.method, base + path, json=body, headers=headers) as answer:
         return answer.status, await answer.json(content_type=None), {name.lower(): value for name, value in answer.headers.items()}
 
 
-def refuses(door: Door, answer: tuple[int, Any, dict[str, str]], status: int, code: str) -> bool:
+def refuses(door: Found, answer: tuple[int, Any, dict[str, str]], status: int, code: str) -> bool:
     """Whether it is this refusal, in the envelope of the route's dialect and with nothing else in it."""
     got, body, headers = answer
     kind = headers.get("content-type", "").partition(";")[0]
-    photo = dialect_of(door.path) == "photo"
+    photo = dialect_of(door.route.path) == "photo"
     fits = kind == "application/json" and set(body) == {"success", "message"} if photo else kind == "application/problem+json" and body["code"] == int(code)
     return (got, headers.get("x-error-code")) == (status, code) and fits
 
@@ -438,17 +389,17 @@ def test_operators_routes_are_all_found() -> None:
     named = {str(door) for door in ADMIN if not door.is_internal}
     wanted = """
         GET /api/admin/stats/overview | GET /api/admin/users | PUT /api/admin/users/{user_id} | GET /api/admin/works | DELETE /api/admin/works/{work_id}
-        | GET /api/admin/tasks | GET /api/admin/orders | GET /api/admin/config | PUT /api/admin/config/{key} | POST /api/scenes | PUT /api/scenes/{scene_id}
+        | GET /api/admin/tasks | GET /api/admin/orders | GET /api/admin/config
+        | PUT /api/admin/config/{config_key} | POST /api/scenes | PUT /api/scenes/{scene_id}
         | DELETE /api/scenes/{scene_id} | POST /v1/admin/orders/{order_no}/refund | POST /v1/admin/notices
     """
     assert {" ".join(one.split()) for one in wanted.split("|")} <= named
-    table = RouteTable()
-    assert [str(door) for door in ADMIN if door.is_internal and table.find(door.path) is not None] == []
-    assert {door.path for door in EVERY.values() if "/admin/" in door.path} - {door.path for door in ADMIN} == {"/api/auth/admin/login"}
+    assert [str(door) for door in ADMIN if door.is_internal and TABLE.find(door.route.path) is not None] == []
+    assert {door.route.path for door in EVERY.values() if "/admin/" in door.route.path} - {door.route.path for door in ADMIN} == {"/api/auth/admin/login"}
 
 
 @pytest.mark.parametrize("door", ADMIN, ids=lambda door: f"{door.service} {door}")
-async def test_an_operators_route_opens_to_admins_only(world: World, operator: str, door: Door) -> None:
+async def test_an_operators_route_opens_to_admins_only(world: World, operator: str, door: Found) -> None:
     services = ServiceTokens(read_private_key(world.rig.home.key_path(OPERATOR)), OPERATOR)
     callee = "identity" if door.service == "gateway" else door.service
     assert refuses(door, await knock(world, door, ""), 401, "10002")

@@ -1,14 +1,13 @@
 """People in the plights that refusals are about: disabled, in debt, with too much of something. Each is made when first needed."""
 
 import base64
-import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from common.ids import new_id
 from lab.dialects.callers import HELD
 from lab.dialects.rows import Ask
-from lab.dialects.world import World, noise_bytes
+from lab.dialects.world import World, link_in, noise_bytes
 
 PASSWORD = "correct horse battery"
 CAPS = {
@@ -58,7 +57,8 @@ async def verified(world: World) -> dict[str, str]:
     async def make() -> dict[str, str]:
         login = _login("sure")
         await world.ask("POST", "/users", who="nobody", json={"username": "sure", **login})
-        await world.ask("POST", "/v1/email-verifications", who="nobody", json={"token": await _mailed_token(world, login["email"])})
+        _, secret = link_in(await world.mail_to(login["email"]))
+        await world.ask("POST", "/v1/email-verifications", who="nobody", json={"token": secret})
         return login
 
     return dict(await world.once("verified", make))
@@ -130,20 +130,6 @@ async def _until_refused(world: World, code: str, ask: Callable[[], Ask]) -> lis
         assert status < 300, body
         made.append(body)
     raise AssertionError(f"{TRIES_MAX} were not too many for {code}")
-
-
-async def _mailed_token(world: World, address: str) -> str:
-    """What follows the # of the link in the one mail to an address."""
-    found: list[str] = []
-
-    async def has_come() -> bool:
-        async with world.http.get(world.rig.environment["DARKROOM_MAILBOX_URL"] + "/mails.json") as answer:
-            texts = [mail["text"] for mail in (await answer.json())["mails"] if mail["to"] == address]
-        found.extend(link[1] for text in texts if (link := re.search(r"https?://[^\s#]+#(\S+)", text)))
-        return bool(found)
-
-    await world.until(has_come, f"the mail to {address}")
-    return found[0]
 
 
 def noise_data_url() -> str:

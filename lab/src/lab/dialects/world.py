@@ -5,6 +5,7 @@ import base64
 import io
 import json
 import os
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -150,16 +151,17 @@ class World:
     async def growing_work(self) -> str:
         """A work that is listed while its task is far from its end."""
 
-        async def make() -> str:
-            task_id = await self.fresh_task()
+        return str(await self.once("growing work", self.begun_work))
 
-            async def is_listed() -> bool:
-                return (await self.send("GET", Ask(path=f"/api/works/{task_id}"), who="alice"))[0] == 200
+    async def begun_work(self) -> str:
+        """The same, its task begun just now."""
+        task_id = await self.fresh_task()
 
-            await self.until(is_listed, f"work {task_id}")
-            return task_id
+        async def is_listed() -> bool:
+            return (await self.send("GET", Ask(path=f"/api/works/{task_id}"), who="alice"))[0] == 200
 
-        return str(await self.once("growing work", make))
+        await self.until(is_listed, f"work {task_id}")
+        return task_id
 
     async def newcomer(self) -> tuple[str, dict[str, str]]:
         """Somebody who just signed up, with what everybody is given; the id, and headers to ask with."""
@@ -248,6 +250,19 @@ class World:
         await self.until(is_there, f"work {task_id}")
         return task_id
 
+    async def mail_to(self, address: str, *, words: str = "", but: str = "") -> str:
+        """The newest mail to an address with these words in its subject, once there is another than this one."""
+        found: list[str] = []
+
+        async def has_come() -> bool:
+            async with self.http.get(self.rig.environment["DARKROOM_MAILBOX_URL"] + "/mails.json") as answer:
+                mails = (await answer.json())["mails"]
+            found.extend(mail["text"] for mail in mails if mail["to"] == address and words in mail["subject"] and mail["text"] != but)
+            return bool(found)
+
+        await self.until(has_come, f"a mail to {address} about {words!r}")
+        return found[0]
+
     async def until(self, is_so: Callable[[], Awaitable[bool]], what: str) -> None:
         """Ask until it is so."""
         for _ in range(TASK_SECONDS * 5):
@@ -255,6 +270,14 @@ class World:
                 return
             await asyncio.sleep(0.2)
         raise AssertionError(f"{what} never came")
+
+
+def link_in(mail: str) -> tuple[str, str]:
+    """The page that a mail leads to, and the secret that it is brought."""
+    found = re.search(r"https?://\S+", mail)
+    assert found is not None, mail
+    page, _, secret = found[0].partition("#")
+    return page, secret
 
 
 def photo_bytes() -> bytes:

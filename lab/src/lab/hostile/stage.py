@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import orjson
 from multidict import CIMultiDict
 
 from common.auth import ServiceTokens, read_private_key
+from lab.fingerprints import every_database, fingerprints
 from lab.hostile import bodies, pictures
 from lab.hostile.onslaught import Attacker
 from lab.hostile.samples import WORKFLOWS_SECRET, Cast, Lesson, lessons
@@ -134,21 +134,8 @@ class Stage:
 
     async def _fingerprints(self) -> dict[str, str]:
         """Every row of every database that belongs to the victim, as one hash per table."""
-        found: dict[str, str] = {}
-        for service in WITH_DATA:
-            conn = await asyncpg.connect(self.rig.environment[f"{service.upper()}_DATABASE_URL"])
-            try:
-                tables = await conn.fetch(
-                    "SELECT c.relname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace"
-                    " WHERE a.attname = 'user_id' AND a.atttypid = 'uuid'::regtype AND c.relkind IN ('r', 'p')"
-                    " AND n.nspname = 'public' AND NOT c.relispartition"
-                )
-                for (table,) in tables:
-                    query = f"SELECT count(*) || ' ' || coalesce(md5(string_agg(t::text, ',' ORDER BY t::text)), '') FROM {table} t WHERE user_id = $1"
-                    found[f"{service}.{table}"] = await conn.fetchval(query, self.victim.user_id)
-            finally:
-                await conn.close()
-        return found
+        async with every_database(self.rig.environment) as connections:
+            return await fingerprints(connections, self.victim.user_id)
 
     async def furnish(self) -> None:
         """Give everybody what is theirs, and remember how the victim's lies."""
