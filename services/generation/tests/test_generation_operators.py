@@ -1,13 +1,17 @@
 """What operators do in generation: scenes with their versions, settings, everybody's tasks, numbers."""
 
+import io
+from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from common.bus.consumer import Subscriptions
 from common.db import Database
 from common.events import ConfigChanged, SceneChanged
 from common.ids import new_id
+from common.objects import FolderObjects
 from generation.api import ROUTES
 from generation.consumers import on_scene_changed, subscriptions
 from generation.queries import KeptScenes
@@ -39,6 +43,30 @@ async def test_a_scene_is_made_changed_and_deleted_and_every_version_stays(edge:
     assert [(row["version"], row["body"].get("description")) for row in kept] == [(1, "dust"), (2, "light"), (3, None)]
     told = [fact for topic, fact in await said() if topic == "scene.changed"]
     assert [(fact["sequence"], fact["change"]) for fact in told] == [(1, "created"), (2, "changed"), (3, "deleted")]
+
+
+async def test_a_scene_keeps_its_cover_when_the_upload_it_was_is_deleted(edge: Any, tmp_path: Path) -> None:
+    admin, objects, signer = new_id(), FolderObjects(tmp_path / "objects"), edge.deps.signer
+    now = edge.deps.db.clock.now()
+    picture = io.BytesIO()
+    Image.new("RGB", (8, 6), "teal").save(picture, "PNG")
+    upload = await edge.deps.photos.keep(admin, picture.getvalue())
+    kept = await objects.read(upload)
+
+    _, body, _ = await call(edge, "POST", "/api/scenes", admin, json={**WISH, "cover_image": signer.sign(upload, now=now)})
+    scene = body["data"]["scene"]
+    await objects.delete(upload)
+    assert await objects.read(signer.key_of(scene["cover_image"])) == kept
+    # A form sends back what it was shown.
+    path = f"/api/scenes/{scene['scene_id']}"
+    status, body, _ = await call(edge, "PUT", path, admin, json={"cover_image": scene["cover_image"], "description": "light"})
+    assert status == 200
+    assert signer.key_of(body["data"]["scene"]["cover_image"]) == signer.key_of(scene["cover_image"])
+
+    for gone in (upload, "results/x/0.ogg"):
+        status, body, headers = await call(edge, "PUT", path, admin, json={"cover_image": signer.sign(gone, now=now)})
+        assert (status, headers["X-Error-Code"], body["errors"][0]["field"]) == (400, "10001", "cover_image")
+    await objects.close()
 
 
 async def test_a_scene_asked_for_twice_with_one_key_is_one_scene(edge: Any) -> None:

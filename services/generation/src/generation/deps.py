@@ -64,6 +64,10 @@ class Photos(Protocol):
         """Check, clean and store one; answers its key. Raises FileTooLarge, FileTypeRefused or FileUnreadable."""
         ...
 
+    async def keep_cover(self, key: str) -> str:
+        """A scene's own copy of what lies under a key; answers the copy's. Raises FileNotFound."""
+        ...
+
 
 class Queue(Protocol):
     """The queue's statistics, a moment old at most."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from uuid import UUID
 
 from common.errors import FileTooLarge, FileTypeRefused, FileUnreadable, InvalidParameter, Unavailable
-from common.objects import ObjectStore
+from common.objects import ObjectStore, content_type_of
 from generation.providers.base import NotSent
 from generation.providers.local.child import OverLimit
 from generation.providers.local.pool import Pool, PoolBroken
@@ -23,6 +23,8 @@ PNG_PIXELS_MAX = 8_000_000
 """Deflating more takes tens of seconds; what is opaque becomes a JPEG instead."""
 QUALITY = 90
 IN_THREAD_BYTES_MIN = 256 * 1024
+COVERS_FOLDER = "scenes/"
+"""What lies here is nobody's upload and is not removed: versions of scenes that are gone name it still."""
 
 _HEAD = re.compile(r"data:image/(jpeg|jpg|png|webp);base64,", re.IGNORECASE)
 _TYPES: Mapping[str, tuple[str, str]] = {"JPEG": ("image/jpeg", "jpg"), "PNG": ("image/png", "png"), "WEBP": ("image/webp", "webp")}
@@ -79,6 +81,15 @@ class PhotoKeeper:
         key = f"uploads/{user_id}/{hashlib.sha256(cleaned).hexdigest()}.{extension}"
         await self._objects.put(key, cleaned, content_type)
         return key
+
+    async def keep_cover(self, key: str) -> str:
+        """A scene's own copy of a picture that lies under another key, whose owner may delete it; answers the copy's. Raises FileNotFound."""
+        if key.startswith(COVERS_FOLDER):
+            return key
+        body = await self._objects.read(key)
+        copy = f"{COVERS_FOLDER}{hashlib.sha256(body).hexdigest()}.{key.rpartition('.')[2]}"
+        await self._objects.put(copy, body, content_type_of(copy))
+        return copy
 
 
 def clean_photo(body: bytes) -> tuple[bytes, str, str]:

@@ -3,12 +3,13 @@
 import re
 from dataclasses import replace
 
-from common.errors import InvalidParameter, SceneNotFound, ServiceError
+from common.errors import FileNotFound, InvalidParameter, SceneNotFound, ServiceError
 from common.ids import derived_id, new_id
+from common.objects import source_of_thumbnail
 from common.web import Answer, Request, Route
 from common.web.photo import Ok, Page
 from generation import commands, queries
-from generation.api.asking import rendering_for
+from generation.api.asking import PICTURE_EXTENSIONS, rendering_for
 from generation.deps import Deps
 from generation.domain import STATES, Scene
 from generation.schemas import admin as shapes
@@ -24,7 +25,7 @@ async def create_scene(request: Request[Deps]) -> Answer:
     key = request.idempotency_key
     number = derived_id(request.user_id, "POST /api/scenes", key) if key is not None else new_id()
     scene_id = "-".join([*_ID.findall(wish.scene_name.lower())][:6])[:40] or "scene"
-    cover_key, cover_link = _cover(deps, wish.cover_image)
+    cover_key, cover_link = await _cover(deps, wish.cover_image)
     scene = Scene(
         scene_id=f"{scene_id}-{number.hex[-8:]}", version=1, scene_name=wish.scene_name, category=wish.category, description=wish.description,
         prompt_template=wish.prompt_template, cover_key=cover_key, cover_link=cover_link, parameters=wish.parameters, tags=tuple(wish.tags), status=wish.status,
@@ -44,7 +45,7 @@ async def change_scene(request: Request[Deps]) -> Answer:
     deps, wish = request.deps, request.body
     said = {name: value for name, value in wish.model_dump(exclude_unset=True).items() if value is not None}
     if "cover_image" in said:
-        said["cover_key"], said["cover_link"] = _cover(deps, said.pop("cover_image"))
+        said["cover_key"], said["cover_link"] = await _cover(deps, said.pop("cover_image"))
     if "tags" in said:
         said["tags"] = tuple(said["tags"])
     async with deps.db.transaction() as tx:
@@ -108,13 +109,19 @@ async def show_overview(request: Request[Deps]) -> Answer:
     return Answer(shapes.Overview(tasks=tasks))
 
 
-def _cover(deps: Deps, given: str) -> tuple[str | None, str | None]:
-    """Where a cover lies: a picture uploaded here is kept by its key, another address as it is."""
+async def _cover(deps: Deps, given: str) -> tuple[str | None, str | None]:
+    """Where a cover lies: of a picture uploaded here a copy is kept, by its key, another address as it is."""
     if not given:
         return None, None
     key = deps.signer.key_of(given, good_at=deps.db.clock.now())
     if key is not None:
-        return key, None
+        source = source_of_thumbnail(key) or key
+        if not source.endswith(PICTURE_EXTENSIONS):
+            raise InvalidParameter.of("cover_image", "is not a link to a picture")
+        try:
+            return await deps.photos.keep_cover(source), None
+        except FileNotFound:
+            raise InvalidParameter.of("cover_image", "leads to a picture that is not there any more") from None
     if not given.startswith("https://"):
         raise InvalidParameter.of("cover_image", "must be a link to an upload or an https address")
     return None, given
