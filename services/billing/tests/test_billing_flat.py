@@ -7,7 +7,6 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
-import orjson
 import pytest
 
 from billing.app import MIGRATIONS
@@ -17,17 +16,8 @@ from billing.store.orders import OrderFilter
 from billing.store.records import RecordFilter
 from common.ids import new_id
 from common.migrate import every_migration, migrate
-from common.testing.explained import Look, best_ms_of, blocks_of, filled
-
-FEW, MANY = 20_000, 200_000
-SOME, OWNED = 1_000, 25_000
-"""What the owner of the compared pages has, and the owner of the deep ones."""
-PAGE = 20
-DEEP = 999 * PAGE
-RATIO_MAX = 1.5
-DEEP_BLOCKS_MAX = 1_000
-"""Found in an index alone; walking the rows of 1 000 pages would read every one of them."""
-DEEP_MS_MAX = 20
+from common.testing.explained import Look, filled
+from common.testing.flat import DEEP, FEW, MANY, OWNED, PAGE, SOME, check_deep, check_same, connected, costs_of
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 ACCOUNT, LARGE_ACCOUNT = 7, 8
@@ -60,12 +50,8 @@ ON CONFLICT (day, currency) DO UPDATE SET created = excluded.created, paid = exc
 async def conn(service_database: Any, superuser_url: Any) -> AsyncIterator[asyncpg.Connection]:
     """Billing's database, set like the service sets it."""
     await service_database("billing")
-    conn = await asyncpg.connect(await superuser_url("billing"))
-    await conn.set_type_codec("jsonb", schema="pg_catalog", encoder=lambda value: orjson.dumps(value).decode(), decoder=orjson.loads)
-    await conn.execute("SET jit = off")
-    yield conn
-    await conn.execute("TRUNCATE record, payment_order, order_day")
-    await conn.close()
+    async with connected(await superuser_url("billing"), "record", "payment_order", "order_day") as conn:
+        yield conn
 
 
 async def look_at_history(conn: Any, account: int, total: int, offset: int = 0) -> int:
@@ -84,18 +70,6 @@ async def look_at_orders(conn: Any, wanted: OrderFilter, offset: int = 0) -> int
     return len(found)
 
 
-def check_same(few: dict[str, int], many: dict[str, int]) -> None:
-    grown = {name: (few[name], many[name]) for name in few if many[name] > few[name] * RATIO_MAX}
-    assert not grown, grown
-
-
-async def check_deep(conn: asyncpg.Connection, looks: dict[str, Look]) -> None:
-    blocks = {name: await blocks_of(conn, look, rows=PAGE) for name, look in looks.items()}
-    assert max(blocks.values()) <= DEEP_BLOCKS_MAX, blocks
-    took = {name: await best_ms_of(conn, look, enough_ms=DEEP_MS_MAX) for name, look in looks.items()}
-    assert max(took.values()) <= DEEP_MS_MAX, took
-
-
 async def test_a_page_of_ones_history_costs_the_same_in_any_table_and_page_1000_little(conn: Any) -> None:
     shallow: dict[str, Look] = {
         "history": partial(look_at_history, account=ACCOUNT, total=SOME),
@@ -107,7 +81,7 @@ async def test_a_page_of_ones_history_costs_the_same_in_any_table_and_page_1000_
     for others, first in ((FEW, 0), (MANY - FEW, FEW)):
         async with filled(conn, "record"):
             await conn.execute(RECORDS, None, others, first, START)
-        costs.append({name: await blocks_of(conn, look, rows=PAGE) for name, look in shallow.items()})
+        costs.append(await costs_of(conn, shallow))
     check_same(*costs)
     async with filled(conn, "record"):
         await conn.execute(RECORDS, LARGE_ACCOUNT, OWNED, 0, START)
@@ -134,7 +108,7 @@ async def test_a_page_of_orders_costs_the_same_in_any_table_and_page_1000_little
         async with filled(conn, "payment_order"):
             await conn.execute(ORDERS, None, others, first)
             await conn.execute(COUNTED)
-        costs.append({name: await blocks_of(conn, look, rows=PAGE) for name, look in shallow.items()})
+        costs.append(await costs_of(conn, shallow))
     check_same(*costs)
     async with filled(conn, "payment_order"):
         await conn.execute(ORDERS, large, OWNED, SOME + MANY)

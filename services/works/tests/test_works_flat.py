@@ -8,25 +8,15 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
-import orjson
 import pytest
 
 from common.ids import new_id
 from common.migrate import every_migration, migrate
-from common.testing.explained import Look, best_ms_of, blocks_of, filled
+from common.testing.explained import Look, filled
+from common.testing.flat import DEEP, FEW, MANY, OWNED, PAGE, SOME, check_deep, check_same, connected, costs_of
 from works import store
 from works.app import MIGRATIONS
 from works.domain import EVERYBODYS_ROWS_MAX, PICTURE_KINDS, Everybodys, Place, Reach, Wanted
-
-FEW, MANY = 20_000, 200_000
-SOME, OWNED = 1_000, 25_000
-"""What the owner of the compared pages has, and the owner of the deep ones."""
-PAGE = 20
-DEEP = 999 * PAGE
-RATIO_MAX = 1.5
-DEEP_BLOCKS_MAX = 1_000
-"""Found in an index alone; walking the rows of 1 000 pages would read every one of them."""
-DEEP_MS_MAX = 20
 
 # Nine of ten of an owner's rows match each filter, so that a filtered list has a page 1 000 too. Of everybody's one of ten did not come to be.
 WORKS = """
@@ -62,12 +52,8 @@ INSERT INTO public_tag (work_id, tag, created_at) SELECT work_id, tag, created_a
 async def conn(service_database: Any, superuser_url: Any) -> AsyncIterator[asyncpg.Connection]:
     """Works' database, set like the service sets it."""
     await service_database("works")
-    conn = await asyncpg.connect(await superuser_url("works"))
-    await conn.set_type_codec("jsonb", schema="pg_catalog", encoder=lambda value: orjson.dumps(value).decode(), decoder=orjson.loads)
-    await conn.execute("SET jit = off")
-    yield conn
-    await conn.execute("TRUNCATE work, shelf, tally, own_tag, public_tag")
-    await conn.close()
+    async with connected(await superuser_url("works"), "work", "shelf", "tally", "own_tag", "public_tag") as conn:
+        yield conn
 
 
 async def look_at_works(conn: Any, wanted: Wanted) -> int:
@@ -147,10 +133,8 @@ async def test_a_page_of_works_costs_the_same_in_any_table_and_page_1000_little(
     costs = []
     for others, first in ((FEW, SOME), (MANY - FEW, SOME + FEW)):
         await fill(conn, None, others, first=first)
-        costs.append({name: await blocks_of(conn, look, rows=PAGE) for name, look in looks.items()})
-    few, many = costs
-    grown = {name: (few[name], many[name]) for name in looks if many[name] > few[name] * RATIO_MAX}
-    assert not grown, grown
+        costs.append(await costs_of(conn, looks))
+    check_same(*costs)
 
     await fill(conn, large, OWNED, first=SOME + MANY)
     end = EVERYBODYS_ROWS_MAX - PAGE
@@ -162,10 +146,7 @@ async def test_a_page_of_works_costs_the_same_in_any_table_and_page_1000_little(
         **{name: partial(look_at_works, wanted=replace(wanted, offset=end)) for name, wanted in everybodys(large).items()},
         "operators": partial(look_at_everybodys, wanted=Everybodys(limit=PAGE, offset=end)),
     }
-    blocks = {name: await blocks_of(conn, look, rows=PAGE) for name, look in (deep | last).items()}
-    assert max(blocks.values()) <= DEEP_BLOCKS_MAX, blocks
-    took = {name: await best_ms_of(conn, look, enough_ms=DEEP_MS_MAX) for name, look in deep.items()}
-    assert max(took.values()) <= DEEP_MS_MAX, took
+    await check_deep(conn, deep | last, in_time=deep)
 
 
 async def test_works_from_before_tags_were_kept_are_found_by_them(make_database: Any) -> None:
