@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from typing import Any
@@ -129,6 +130,14 @@ async def test_a_recharge_answers_what_the_clients_payment_call_wants(door, user
     assert (placed["amount"], placed["credits"], placed["payment_method"]) == (9.9, 100, "wechat")
     assert {"timeStamp", "nonceStr", "package", "signType", "paySign", "pay_url"} <= set(placed["payment_params"])
     assert (await recharge(door, user_id, method="alipay"))["payment_params"]["order_string"]
+
+
+async def test_no_more_orders_are_open_than_may_be_however_many_are_placed_at_once(bank, door, deps, user_id: UUID) -> None:
+    wish, allowed = {"package_id": "basic", "payment_method": "wechat"}, deps.order_terms.pending_max
+    asks = [send(door, "POST", "/api/credits/recharge", user_id, json=wish) for _ in range(allowed + 20)]
+    assert Counter(status for status, _, _ in await asyncio.gather(*asks)) == {200: allowed, 429: 20}
+    assert await bank.db.fetchval("SELECT count(*) FROM payment_order") == allowed
+    await recharge(door, new_id())
 
 
 async def test_a_purchase_of_points_answers_in_its_dialect(door, user_id: UUID) -> None:
@@ -628,6 +637,8 @@ async def test_the_overview_counts_orders_and_credits(bank, deps: Deps, door, us
 async def test_operators_set_what_a_new_user_starts_with(door, deps: Deps) -> None:
     status, answer, _ = await send(door, "PUT", "/internal/admin/config/default_credits", new_id(), role="admin", json={"config_value": "25"})
     assert (status, answer["config_value"], deps.config["default_credits"]) == (200, 25, 25)
+    status, _, headers = await send(door, "PUT", "/internal/admin/config/default_credits", new_id(), role="admin", json={"config_value": True})
+    assert (status, headers["X-Error-Code"], deps.config["default_credits"]) == (400, "10001", 25)
     status, _, headers = await send(door, "PUT", "/internal/admin/config/default_credits", new_id(), role="admin", json={"config_value": "many"})
     assert (status, headers["X-Error-Code"]) == (400, "10001")
     status, _, headers = await send(door, "PUT", "/internal/admin/config/no_such", new_id(), role="admin", json={"config_value": 1})

@@ -1,6 +1,7 @@
 """Uploads that a client puts into the store itself: what is looked at, what is refused, what comes of half of it."""
 
 import asyncio
+from collections import Counter
 from typing import Any
 from uuid import UUID
 
@@ -157,6 +158,14 @@ async def test_who_announces_much_and_completes_little_has_to_wait(works: Any) -
     works.clock.move(seconds=3600)
     await upkeep.remove_loose_objects(works.deps)
     await announce(works, 100, user=user)
+
+
+async def test_who_announces_all_at_once_is_held_to_the_same_number(works: Any) -> None:
+    user, allowed = new_id(), works.deps.storage.incoming_max
+    for _ in range(allowed - 4):
+        await announce(works, 100, user=user)
+    asks = [works.ask("POST", "/v1/uploads", user=user, json={"size_bytes": 100}) for _ in range(16)]
+    assert Counter(status for status, _, _ in await asyncio.gather(*asks)) == {201: 4, 429: 12}
 
 
 async def test_what_was_put_and_never_completed_goes(works: Any, pictures: Any) -> None:

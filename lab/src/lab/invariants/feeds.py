@@ -43,13 +43,15 @@ async def check_ends_told(notify: asyncpg.Connection, tasks: Mapping[UUID, Task]
 
 
 async def check_works_told(notify: asyncpg.Connection, works: asyncpg.Connection) -> list[str]:
-    """One notice per work that is there to see, to its owner."""
-    there = {row["work_id"]: row["user_id"] for row in await works.fetch("SELECT work_id, user_id FROM work WHERE status IN ('created', 'completed')")}
+    """One notice per work that is there to see, or was until its owner deleted it, to its owner."""
+    rows = await works.fetch("SELECT work_id, user_id, status FROM work WHERE status IN ('created', 'completed', 'deleted')")
+    there = {row["work_id"]: row["user_id"] for row in rows}
+    kept = [row["work_id"] for row in rows if row["status"] != "deleted"]
     rows = await notify.fetch(
         "SELECT (payload::jsonb ->> 'work_id')::uuid AS work_id, array_agg(user_id) AS users FROM notice WHERE type = 'work_created' GROUP BY 1"
     )
     told = {row["work_id"]: row["users"] for row in rows}
-    found = say("works whose owner was not told", [work_id for work_id in there if work_id not in told])
+    found = say("works whose owner was not told", [work_id for work_id in kept if work_id not in told])
     found += say("works told that are not there", [work_id for work_id in told if work_id not in there])
     found += say(
         "works told more than once or to somebody else", [work_id for work_id, user_id in there.items() if work_id in told and told[work_id] != [user_id]]

@@ -108,6 +108,9 @@ class Config:
         key = self._keys.get(name)
         if key is None:
             raise ConfigKeyUnknown()
+        if isinstance(wish, bool) and not isinstance(key.default, bool):
+            # Python counts true as 1.
+            raise InvalidParameter.of("config_value", "is meant to be no true or false")
         try:
             value = key.adapter.validate_python(wish)
         except ValidationError as error:

@@ -45,6 +45,7 @@ class RefundEnd(NamedTuple):
 
 async def open_orders(tx: Tx, asks: Sequence[Order], *, pending_max: int) -> list[Order | ServiceError]:
     """Write orders down. Safe twice: the same order again is the one there is, however it stands."""
+    await orders.lock_buyers(tx.conn, {ask.user_id for ask in asks})
     return [await _open(tx, ask, pending_max) for ask in asks]
 
 

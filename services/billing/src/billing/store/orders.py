@@ -1,6 +1,6 @@
 """Orders, their refunds and the days' sums."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -112,6 +112,14 @@ async def list_orders(conn: asyncpg.Connection, wanted: OrderFilter, *, offset: 
         *given, offset, limit,
     )  # fmt: skip
     return [_order(row) for row in rows], total
+
+
+async def lock_buyers(conn: asyncpg.Connection, user_ids: Collection[UUID]) -> None:
+    """One transaction at a time goes on for each of these users, sorted: what they have open is counted, and no row stands for it."""
+    await conn.execute(
+        "SELECT pg_advisory_xact_lock(hashtextextended('payment_order ' || u, 0)) FROM (SELECT u FROM unnest($1::uuid[]) AS u ORDER BY u) AS sorted",
+        list(user_ids),
+    )
 
 
 async def count_pending(conn: asyncpg.Connection, user_id: UUID, limit: int) -> int:

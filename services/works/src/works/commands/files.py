@@ -82,7 +82,9 @@ async def announce_upload(tx: Tx, user_id: UUID, key: str, terms: StorageTerms) 
 
     Raises RateLimited for one who announces much and completes little, QuotaExceeded for one who has no room left.
     """
-    if await store.count_incoming(tx.conn, incoming_folder(user_id)) >= terms.incoming_max:
+    folder = incoming_folder(user_id)
+    await store.lock_incoming(tx.conn, folder)
+    if await store.count_incoming(tx.conn, folder) >= terms.incoming_max:
         raise RateLimited("too many uploads are announced and not completed", retry_after_seconds=60)
     kept = (await store.find_storage(tx.conn, [user_id])).get(user_id, 0)
     if kept >= terms.bytes_max:

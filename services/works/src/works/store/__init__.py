@@ -12,6 +12,7 @@ from works.store.files import (
     is_named,
     list_due_objects,
     load_files,
+    lock_incoming,
     lock_storage,
     move_storage,
 )
@@ -39,6 +40,6 @@ __all__ = [
     "delete_likes", "delete_loose_objects", "delete_plays", "delete_retagging", "empty_orphans", "empty_works", "find_growing", "find_storage", "has_file",
     "insert_admin_actions", "insert_files", "insert_likes", "insert_loose_objects", "insert_plays", "insert_tags", "insert_works", "is_named", "keep_names",
     "keep_songs", "keep_works", "list_deleted", "list_due_objects", "list_everybodys", "list_next", "list_works", "load_body_hashes", "load_files",
-    "load_work", "load_works", "lock_mistagged", "lock_storage", "lock_works", "move_counts", "move_creations_back", "move_shelves", "move_storage",
-    "move_tally", "save_marks", "save_retagging", "save_tags",
+    "load_work", "load_works", "lock_incoming", "lock_mistagged", "lock_storage", "lock_works", "move_counts", "move_creations_back", "move_shelves",
+    "move_storage", "move_tally", "save_marks", "save_retagging", "save_tags",
 ]  # fmt: skip

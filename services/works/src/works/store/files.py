@@ -131,6 +131,11 @@ async def is_named(conn: asyncpg.Connection, key: str) -> bool:
     return found
 
 
+async def lock_incoming(conn: asyncpg.Connection, folder: str) -> None:
+    """One transaction at a time goes on for this folder: what is announced in it is counted, and no row stands for it."""
+    await conn.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", folder)
+
+
 async def count_incoming(conn: asyncpg.Connection, folder: str) -> int:
     """How many uploads of a folder are announced and not completed."""
     found: int = await conn.fetchval("SELECT count(*) FROM loose_object WHERE key >= $1 AND key < $2", folder, f"{folder[:-1]}0")
