@@ -238,6 +238,11 @@ async def test_what_is_broken_is_said(world: World, service: str, statement: str
     assert sentence in await world.findings()
 
 
+async def test_a_work_that_its_owner_deleted_was_rightly_told(world: World) -> None:
+    await world.spoil("works", "UPDATE work SET status = 'deleted' WHERE work_id = $1", world.done)
+    assert "works told that are not there" not in await world.findings()
+
+
 async def test_an_object_with_other_bytes_is_named(world: World) -> None:
     stored = next(path for path in world.folder.rglob("*.webp"))
     stored.write_bytes(b"something else")
