@@ -75,6 +75,11 @@ async def test_ten_first_logins_at_once_make_one_account(run_identity: Callable[
         ({"errcode": 40226, "errmsg": "blocked"}, 403, "10003"),
         ({"errcode": -1, "errmsg": "busy"}, 503, "10007"),
         ({"errcode": 0}, 503, "10007"),
+        ({"errcode": 45009, "errmsg": "reach max api daily quota limit"}, 503, "10007"),
+        ({"errcode": 40013, "errmsg": "invalid appid"}, 503, "10007"),
+        ({"errcode": 40125, "errmsg": "invalid appsecret"}, 503, "10007"),
+        ({"errcode": 41004, "errmsg": "appsecret missing"}, 503, "10007"),
+        ({"errcode": [1]}, 503, "10007"),
         ("<html>", 503, "10007"),
         ([1], 503, "10007"),
     ],
@@ -88,6 +93,19 @@ async def test_what_weixin_refuses_is_said_in_the_dialect(
         found, headers, body = await log_in(identity)
         assert (found, headers["X-Error-Code"], body["success"]) == (status, code, False)
         assert status != 503 or int(headers["Retry-After"]) > 0
+
+
+async def test_what_weixin_has_against_us_stands_in_the_log_and_its_number_in_no_answer(
+    run_identity: Callable[..., Any], weixin: tuple[Weixin, dict[str, str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    told, settings = weixin
+    told.said = {"errcode": 40125, "errmsg": "invalid appsecret"}
+    async with run_identity(**settings) as identity:
+        _, _, body = await log_in(identity)
+    assert "40125" not in str(body)
+    logged = "".join(capsys.readouterr())
+    assert "wechat.refused" in logged
+    assert "s3cret" not in logged
 
 
 async def test_a_zero_beside_an_openid_is_no_error(run_identity: Callable[..., Any], weixin: tuple[Weixin, dict[str, str]]) -> None:

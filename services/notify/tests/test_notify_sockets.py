@@ -272,6 +272,7 @@ async def test_nothing_is_said_before_the_welcome(notify: Notify) -> None:
         ({"type": "subscribe", "task_id": "1"}, 4501),
         ([1], 4501),
         ({"type": "auth", "token": "x", "resume": {"seq": -1}}, 4501),
+        ({"type": "auth", "token": "x", "resume": {"seq": True}}, 4501),
         ({"type": "auth", "token": 5}, 4501),
     ],
 )
@@ -333,6 +334,16 @@ async def test_ping_is_answered_and_ack_moves_the_read_mark_forward_only(notify:
     await ws.send_json({"type": "ping"})
     assert (await ws.receive_json(timeout=5))["type"] == "pong"
     assert await db.fetchval("SELECT read_seq FROM feed WHERE user_id = $1", user) == 2
+
+
+async def test_an_ack_of_true_moves_nothing_and_closes(notify: Notify, db: Database) -> None:
+    user = new_id()
+    await notify.tell(completed(user))
+    ws, _ = await notify.connect(user)
+    await ws.send_json({"type": "ack", "seq": True})
+    assert (await ws.receive_json(timeout=5))["type"] == "error"
+    assert (await ws.receive(timeout=5)).data == 4501
+    assert await db.fetchval("SELECT read_seq FROM feed WHERE user_id = $1", user) == 0
 
 
 async def test_a_stopping_process_says_when_to_come_back(notify: Notify) -> None:

@@ -7,7 +7,9 @@ import aiohttp
 import orjson
 import structlog
 
-from common.errors import Forbidden, Internal, InvalidParameter, RateLimited, Unavailable
+from common.errors import Forbidden, InvalidParameter, RateLimited, Unavailable
+
+_REFUSED_SECONDS = 30
 
 log = structlog.get_logger()
 
@@ -68,5 +70,6 @@ def _openid_in(said: object) -> str:
         case -1 | 0:
             raise Unavailable("WeChat is busy", retry_after_seconds=1)
         case _:
+            # A quota that is used up, or settings WeChat does not know: nothing the person did, and mended by operators.
             log.error("wechat.refused", errcode=code)
-            raise Internal(f"WeChat refused us with {code}")
+            raise Unavailable("WeChat does not take our questions now", retry_after_seconds=_REFUSED_SECONDS)

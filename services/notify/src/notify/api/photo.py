@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError
 from common.auth import Principal
 from common.errors import AccountDisabled, Forbidden, InvalidParameter, ServiceError
 from common.ids import new_id
-from common.web import Model, Request
+from common.web import Model, Request, Whole
 from notify import store
 from notify.deps import Deps
 from notify.domain import resumable
@@ -28,7 +28,7 @@ class Resume(Model):
     """Where a client was: no epoch means the present one."""
 
     epoch: UUID | None = None
-    seq: int = Field(ge=0, le=2**62)
+    seq: Whole = Field(ge=0, le=2**62)
 
 
 class AuthFrame(Model):
@@ -43,7 +43,7 @@ class AckFrame(Model):
     """Moves the read mark."""
 
     type: Literal["ack"]
-    seq: int = Field(ge=0, le=2**62)
+    seq: Whole = Field(ge=0, le=2**62)
 
 
 @dataclass(frozen=True, slots=True)
