@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from common.ids import new_id
-from generation.api.callback import SIGNATURE_HEADER, TIMESTAMP_HEADER
+from generation.api.callback import BODY_BYTES_MAX, SIGNATURE_HEADER, TIMESTAMP_HEADER
 from generation.providers.base import Attempt
 from generation.providers.n8n import COMPLETE_PATH, FAILED_PATH, INNER_SECRET_HEADER, SECRET_HEADER, TOKEN_HEADER, WORKFLOWS, N8nProvider
 from generation.schemas.callback import TaskComplete, TaskFailed
@@ -29,10 +29,15 @@ def read(name: str) -> tuple[dict[str, dict[str, Any]], dict[str, list[list[str]
     return {node["name"]: node for node in found["nodes"]}, leads
 
 
+def settings(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = orjson.loads((FOLDER / f"{name}.json").read_bytes())["settings"]
+    return found
+
+
 def sent_fields() -> set[str]:
     """What a webhook is really sent."""
     engine = N8nProvider.__new__(N8nProvider)
-    engine._now, engine._callback_base = (lambda: None), ""  # type: ignore[assignment,return-value]
+    engine._now, engine._callback_base, engine._model = (lambda: None), "", dict  # type: ignore[assignment,return-value]
     return set(engine.body_of(Attempt(attempt_id=new_id(), task_id=new_id(), kind="travel", items=(0,), photos=())))
 
 
@@ -81,6 +86,41 @@ def test_calls_back_name_the_token_the_secret_and_the_fields_of_the_code(name: s
     used = set(re.findall(r"(?:asked|body)\.([a-z_]+)", (FOLDER / f"{name}.json").read_text()))
     assert used <= sent_fields()
     assert "inline_data" in nodes["Shaped"]["parameters"]["jsCode"]
+
+
+@each
+def test_a_photo_is_read_wherever_n8n_keeps_its_files(name: str) -> None:
+    nodes, _ = read(name)
+    shaped = nodes["Shaped"]["parameters"]["jsCode"]
+    assert "await this.helpers.getBinaryDataBuffer(place, 'data')" in shaped
+    assert "data: bytes.toString('base64')" in shaped
+    # What an item carries itself is the photo only as long as n8n keeps files in memory; else it is the word for where it is kept.
+    assert "photo.data" not in shaped
+
+
+@each
+def test_what_was_made_is_told_before_what_failed_and_fits_in_a_call(name: str) -> None:
+    nodes, leads = read(name)
+    assert settings(name) == {"executionOrder": "v1", "saveDataSuccessExecution": "none"}
+    for step, node in nodes.items():
+        if node.get("onError") == "continueErrorOutput":
+            # In this order of execution the upper branch is run to its end first, and the first call for an attempt is the one that counts.
+            (made,), (failed,) = leads[step]
+            assert nodes[made]["position"][1] < nodes[failed]["position"][1], step
+    (room_mib,) = re.findall(r"let room = (\d+) \* 1024 \* 1024;", nodes["Gathered"]["parameters"]["jsCode"])
+    assert BODY_BYTES_MAX / 2 < int(room_mib) * 1024 * 1024 <= BODY_BYTES_MAX - 1024 * 1024
+
+
+def test_an_import_replaces_what_the_last_one_brought_and_finds_the_credentials_of_the_page() -> None:
+    page = (ROOT / "docs" / "n8n.md").read_text()
+    found = {name: orjson.loads((FOLDER / f"{name}.json").read_bytes()) for name in WORKFLOWS.values()}
+    assert len({one["id"] for one in found.values()}) == len(found)
+    for one in found.values():
+        assert f"`n8n publish:workflow --id={one['id']}`" in page or f"`--id={one['id']}`" in page
+        assert one["active"] is False
+        chosen = {node["name"]: node["credentials"]["httpHeaderAuth"]["name"] for node in one["nodes"] if "credentials" in node}
+        assert chosen == {"Asked": "Darkroom secret", "Complete": "Darkroom secret", "Failed": "Darkroom secret", "Model": "Model key"}
+        assert all(f"**{name}**" in page for name in chosen.values())
 
 
 def test_the_page_names_what_the_code_names() -> None:
