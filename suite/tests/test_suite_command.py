@@ -29,6 +29,7 @@ class Darkroom:
 
     folder: Path
     process: subprocess.Popen[bytes] | None = None
+    _told: dict[str, str] | None = None
 
     def run(self, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""
@@ -39,6 +40,7 @@ class Darkroom:
 
     def start(self, *words: str, prefix: tuple[str, ...] = ()) -> None:
         """`darkroom up`, as far as to its answering."""
+        self._told = None
         command = [*prefix, sys.executable, "-u", "-m", "suite", "up", "--any-ports", *words]
         # Into a file: what a killed suite leaves behind for a moment would keep a pipe open.
         with self._console.open("w") as console:
@@ -63,10 +65,17 @@ class Darkroom:
     def _console(self) -> Path:
         return self.folder / "console.txt"
 
+    def ensure_running(self) -> None:
+        """As a test before left it, or started."""
+        if self.process is None or self.process.poll() is not None:
+            self.start("--provider", "instant")
+
     @property
     def environment(self) -> dict[str, str]:
-        printed = self.run("status", "-o", "env").stdout
-        return dict(line.split("=", 1) for line in printed.splitlines())
+        """What `darkroom status -o env` says, asked once a start: the command takes a second."""
+        if self._told is None:
+            self._told = dict(line.split("=", 1) for line in self.run("status", "-o", "env").stdout.splitlines())
+        return self._told
 
     def end(self) -> None:
         if self.process is not None:
@@ -100,6 +109,15 @@ def started() -> Iterator[Darkroom]:
     with tempfile.TemporaryDirectory(prefix="darkroom-test-") as name:
         darkroom = Darkroom(Path(name))
         darkroom.start("--provider", "instant")
+        yield darkroom
+        darkroom.end()
+
+
+@pytest.fixture(scope="module")
+def enduring() -> Iterator[Darkroom]:
+    """A suite that is stopped, killed and started again by one test after the other; each begins with `ensure_running`."""
+    with tempfile.TemporaryDirectory(prefix="darkroom-test-") as name:
+        darkroom = Darkroom(Path(name))
         yield darkroom
         darkroom.end()
 
@@ -176,45 +194,44 @@ def test_the_memory_bus_needs_no_topics(started: Darkroom) -> None:
     assert "task.completed" in started.run("topics", "list").stdout
 
 
-def test_a_restart_after_sigterm_keeps_everything(fresh: Darkroom) -> None:
-    fresh.start("--provider", "instant")
-    assert fresh.run("grant", "demo", "7").returncode == 0
-    before, environment = _credits(fresh), fresh.environment
-    assert fresh.stop(signal.SIGTERM) == 0
-    assert "Everything is kept" in fresh.printed
-    assert fresh.run("status").returncode == 1
-    fresh.start("--provider", "instant")
-    assert _credits(fresh) == before
-    assert fresh.environment["DARKROOM_URL"] == environment["DARKROOM_URL"]
-
-
-def test_a_killed_suite_starts_again_on_the_database_it_left(fresh: Darkroom) -> None:
-    fresh.start("--provider", "instant")
-    before = _credits(fresh)
-    postmaster = (fresh.folder / ".darkroom/pg/data/postmaster.pid").read_text().split()[0]
-    fresh.stop(signal.SIGKILL)
-    assert "does not run here" in fresh.run("status").stderr
-    fresh.start("--provider", "instant")
-    assert (fresh.folder / ".darkroom/pg/data/postmaster.pid").read_text().split()[0] == postmaster
-    assert _credits(fresh) == before
-
-
-def test_a_background_job_deafened_to_sigint_hears_it(fresh: Darkroom) -> None:
+def test_a_background_job_deafened_to_sigint_hears_it(enduring: Darkroom) -> None:
     deaf = ("/bin/sh", "-c", "trap '' INT; exec \"$@\"", "sh")
-    fresh.start("--provider", "instant", prefix=deaf)
-    assert fresh.stop(signal.SIGINT) == 0
-    assert "Everything is kept" in fresh.printed
+    enduring.start("--provider", "instant", prefix=deaf)
+    assert enduring.stop(signal.SIGINT) == 0
+    assert "Everything is kept" in enduring.printed
 
 
-def test_a_database_that_dies_is_started_again(fresh: Darkroom) -> None:
-    fresh.start("--provider", "instant")
-    before = _credits(fresh)
-    os.kill(int((fresh.folder / ".darkroom/pg/data/postmaster.pid").read_text().split()[0]), signal.SIGKILL)
+def test_a_restart_after_sigterm_keeps_everything(enduring: Darkroom) -> None:
+    enduring.ensure_running()
+    assert enduring.run("grant", "demo", "7").returncode == 0
+    before, environment = _credits(enduring), enduring.environment
+    assert enduring.stop(signal.SIGTERM) == 0
+    assert "Everything is kept" in enduring.printed
+    assert enduring.run("status").returncode == 1
+    enduring.start("--provider", "instant")
+    assert _credits(enduring) == before
+    assert enduring.environment["DARKROOM_URL"] == environment["DARKROOM_URL"]
+
+
+def test_a_killed_suite_starts_again_on_the_database_it_left(enduring: Darkroom) -> None:
+    enduring.ensure_running()
+    before = _credits(enduring)
+    postmaster = (enduring.folder / ".darkroom/pg/data/postmaster.pid").read_text().split()[0]
+    enduring.stop(signal.SIGKILL)
+    assert "does not run here" in enduring.run("status").stderr
+    enduring.start("--provider", "instant")
+    assert (enduring.folder / ".darkroom/pg/data/postmaster.pid").read_text().split()[0] == postmaster
+    assert _credits(enduring) == before
+
+
+def test_a_database_that_dies_is_started_again(enduring: Darkroom) -> None:
+    enduring.ensure_running()
+    before = _credits(enduring)
+    os.kill(int((enduring.folder / ".darkroom/pg/data/postmaster.pid").read_text().split()[0]), signal.SIGKILL)
     until = time.monotonic() + 30
-    while fresh.run("status").returncode != 0:
-        assert time.monotonic() < until
-    assert _credits(fresh) == before
-    assert "PostgreSQL ended by itself and is started again" in fresh.printed
+    while enduring.run("status").returncode != 0 or "PostgreSQL ended by itself and is started again" not in enduring.printed:
+        assert time.monotonic() < until, enduring.printed
+    assert _credits(enduring) == before
 
 
 def test_the_roomy_profile_is_announced_and_stays_on_this_machine(fresh: Darkroom) -> None:

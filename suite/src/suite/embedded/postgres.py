@@ -99,6 +99,7 @@ class EmbeddedPostgres:
         self._dies_with_us = dies_with_us
         self._settings = SETTINGS if outlives_power_cuts else SETTINGS | {"fsync": "off"}
         self._process: Process | None = None
+        self._log_start = 0
         self._passwords: dict[str, str] = {}
         self.adopted = False
 
@@ -134,6 +135,8 @@ class EmbeddedPostgres:
         process = self._process
         if process is None:
             return
+        if self._ran_out_of_room():
+            mode = "immediate"  # it would recover before it ends, and wait for room to do so
         process.send(signal.SIGINT if mode == "fast" else signal.SIGQUIT)
         if not await process.wait_gone(within_seconds=30):
             process.send(signal.SIGQUIT)
@@ -141,6 +144,10 @@ class EmbeddedPostgres:
         self._process = None
         if self._short_socket_folder().exists():
             shutil.rmtree(self._short_socket_folder(), ignore_errors=True)
+
+    def _ran_out_of_room(self) -> bool:
+        """Whether the server that runs now said so."""
+        return any("No space left" in line for line in last_lines(self.log, after_byte=self._log_start, lines_max=200))
 
     async def end_leftover(self) -> None:
         """End a server that a killed suite left running; its data is about to go."""
@@ -285,7 +292,7 @@ class EmbeddedPostgres:
         if not process.is_running:
             pid_file.unlink(missing_ok=True)
             return False
-        self._process = process
+        self._process, self._log_start = process, size_of(self.log)
         lines = _read_lines(pid_file)
         port = int(lines[3]) if len(lines) > 3 and lines[3].strip().isdigit() else 0
         if not settled or (self._wanted_port not in (0, port)):
@@ -328,11 +335,13 @@ class EmbeddedPostgres:
 
     async def _try_to_start(self, run_as: RunAs) -> str | None:
         """None when it answers, else what it complained about."""
-        settings = self._settings | {"port": str(self.port), "unix_socket_directories": str(self._socket_folder(run_as))}
+        sockets = self._socket_folder(run_as)
+        _unlock(sockets / f".s.PGSQL.{self.port}.lock")
+        settings = self._settings | {"port": str(self.port), "unix_socket_directories": str(sockets)}
         command = [*run_as.prefix, str(self._binaries / "postgres"), "-D", str(self.data)]
         for name, value in settings.items():
             command += ["-c", f"{name}={value}"]
-        log_start = size_of(self.log)
+        self._log_start = size_of(self.log)
         process = self._process = spawn(command, log=self.log, environment=plain_environment(), options=run_as.options)
         pid_file = self.data / "postmaster.pid"
 
@@ -343,7 +352,7 @@ class EmbeddedPostgres:
         if process.is_running and is_ready():
             return None
         await self.stop("immediate")
-        return _gist(last_lines(self.log, after_byte=log_start, lines_max=200))
+        return _gist(last_lines(self.log, after_byte=self._log_start, lines_max=200))
 
     def _socket_folder(self, run_as: RunAs) -> Path:
         """Beside the data, or, where that path is too long for a socket, a short one named after it."""
@@ -388,6 +397,13 @@ def _read_lines(path: Path) -> list[str]:
         return path.read_text().splitlines()
     except OSError:
         return []
+
+
+def _unlock(lock: Path) -> None:
+    """Clear the lock of a dead server: PostgreSQL takes one that nobody reaped, as an adopted one may be, for alive."""
+    lines = _read_lines(lock)
+    if lines and lines[0].strip().isdigit() and not is_alive(int(lines[0])):
+        lock.unlink(missing_ok=True)
 
 
 def _status(pid_file: Path) -> str:
