@@ -80,7 +80,7 @@ async def travel(world: Listener) -> None:
     work_id = await world.song_work()
     for method, what in (("POST", "plays"), ("PUT", "like"), ("DELETE", "like")):
         await world.ask(method, f"/v1/works/{work_id}/{what}")
-    said = await world.ask("POST", "/v1/admin/notices", who="admin", json={"title": "Hello", "content": "We are back", "audience": [world.alice.user_id]})
+    said = await world.ask("POST", "/v1/admin/notices", who="admin", json={"title": "Hello", "content": "We are back", "user_ids": [world.alice.user_id]})
     await world.ask("GET", f"/v1/admin/notices/{said['notice_id']}", who="admin")
     await _pass_payment(world)
     await world.ask("GET", f"/music/tasks/{await world.song()}")
@@ -284,7 +284,7 @@ async def with_examples(world: Listener, document: dict[str, Any]) -> dict[str, 
     upload = await world.ask("POST", "/v1/uploads", json={"size_bytes": 1})
     put = urlsplit(upload["url"])
     order = (await world.ask("POST", "/api/credits/recharge", json={"package_id": "basic", "payment_method": "wechat"}))["data"]
-    notice = await world.ask("POST", "/v1/admin/notices", who="admin", json={"title": "Hello", "content": "We are back", "audience": [world.bob.user_id]})
+    notice = await world.ask("POST", "/v1/admin/notices", who="admin", json={"title": "Hello", "content": "We are back", "user_ids": [world.bob.user_id]})
     named: dict[str, Any] = {
         "/api/admin/config/{config_key}": {"config_key": "site_name"},
         "/api/admin/users/{user_id}": {"user_id": (await world.newcomer())[0]},

@@ -1,21 +1,54 @@
 """What operators say reaches everybody it is for, once, in order, however many they are."""
 
 import hashlib
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, cast
 from uuid import UUID
 
+import aiohttp
 import pytest
+from aiohttp import web
 
+from common.auth import Authenticator, FixedKeys, TokenSigner, kid_of, make_key
 from common.db import Database
 from common.errors import IdempotencyKeyReused
-from common.ids import new_id
+from common.ids import UserId, new_id
+from common.web import build_application
 from notify import commands, store
+from notify.api import routes
+from notify.deps import Deps
 from notify.domain import Announcement, Notice
+
+Ask = Callable[..., Awaitable[tuple[int, dict[str, Any]]]]
 
 
 @pytest.fixture
 async def db(service_database: Any) -> Any:
     return await service_database("notify")
+
+
+@pytest.fixture
+async def say(db: Database) -> AsyncIterator[Ask]:
+    """An operator says something: `await say(body, key)` answers (status, JSON)."""
+    key = make_key()
+    authenticator = Authenticator(FixedKeys({kid_of(key.public_key()): key.public_key()}), name="notify")
+    nothing = cast(Any, None)  # no socket is open
+    runner = web.AppRunner(build_application(routes, Deps(nothing, db, nothing, nothing, authenticator), name="notify", authenticator=authenticator))
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
+    token = TokenSigner(key).sign_user_token(UserId(new_id()), session_id=new_id(), role="admin")
+
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{port}", headers={"Authorization": f"Bearer {token}"}) as http:
+
+        async def ask(body: Any, named: str | None = None) -> tuple[int, dict[str, Any]]:
+            headers = {"Idempotency-Key": named, "Accept-Language": "en"} if named is not None else {"Accept-Language": "en"}
+            async with http.post("/v1/admin/notices", json=body, headers=headers) as answer:
+                return answer.status, await answer.json()
+
+        yield ask
+    await runner.cleanup()
 
 
 async def people(db: Database, count: int) -> list[UUID]:
@@ -97,6 +130,48 @@ async def test_a_batch_that_did_not_commit_is_told_again_and_only_then(db: Datab
     told = await spread(db)
     assert len(told) == 5
     assert len({notice.user_id for notice in told}) == 5
+
+
+SOMEBODY = str(new_id())
+
+
+@pytest.mark.parametrize(
+    ("meant", "field"),
+    [
+        ({}, "audience"),
+        ({"user_ids": None}, "audience"),
+        ({"user_id": None}, "audience"),
+        ({"audience": None}, "audience"),
+        ({"user_ids": []}, "user_ids"),
+        ({"userIds": [SOMEBODY]}, "userIds"),
+        ({"audience": "all", "userIds": [SOMEBODY]}, "userIds"),
+        ({"audience": [SOMEBODY]}, "audience"),
+        ({"audience": "everybody"}, "audience"),
+        ({"audience": "all", "user_ids": [SOMEBODY]}, "audience"),
+        ({"audience": "all", "user_id": SOMEBODY}, "audience"),
+    ],
+)
+async def test_a_notice_for_nobody_or_for_a_misspelled_somebody_goes_to_nobody(say: Ask, db: Database, meant: dict[str, Any], field: str) -> None:
+    status, body = await say({"title": "x", "content": "y", **meant})
+    assert (status, body["code"], [one["field"] for one in body["errors"]]) == (400, 10001, [field])
+    assert await db.fetchval("SELECT count(*) FROM announcement") == 0
+
+
+@pytest.mark.parametrize(
+    ("meant", "audience"),
+    [({"audience": "all"}, "all"), ({"audience": "all", "user_ids": None}, "all"), ({"user_ids": [SOMEBODY], "user_id": SOMEBODY}, 1)],
+)
+async def test_whom_a_notice_is_for_is_said_and_answered(say: Ask, db: Database, meant: dict[str, Any], audience: str | int) -> None:
+    status, body = await say({"title": "x", "content": "y", **meant})
+    assert (status, body["audience"]) == (201, audience)
+    assert await db.fetchval("SELECT user_ids FROM announcement") == (None if audience == "all" else [UUID(SOMEBODY)])
+
+
+async def test_a_key_said_to_some_is_not_said_to_all(say: Ask, db: Database) -> None:
+    assert (await say({"title": "x", "content": "y", "user_ids": [SOMEBODY]}, "k"))[0] == 201
+    status, body = await say({"title": "x", "content": "y", "audience": "all"}, "k")
+    assert (status, body["code"]) == (422, 10006)
+    assert await db.fetchval("SELECT count(*) FROM announcement") == 1
 
 
 async def _conn(db: Database) -> Any:

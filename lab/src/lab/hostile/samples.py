@@ -44,8 +44,6 @@ class Lesson:
     query: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     who: Who | None = None
-    never_without: str = ""
-    """A field without which it would be meant for everybody."""
 
     def asker(self, found: Found) -> Who:
         return self.who or ("operator" if found.route.auth == "admin" else "thief")
@@ -130,9 +128,7 @@ def lessons(cast: Cast) -> dict[str, Lesson]:
         "GET /v1/sandbox/pay/{intent}": Lesson(params={"intent": cast.intent_id}),
         "POST /v1/sandbox/pay/{intent}": Lesson(params={"intent": cast.intent_id}),
         # what is told
-        "POST /v1/admin/notices": Lesson(
-            {"title": "x", "content": "y", "data": {"a": 1}, "user_id": None, "user_ids": [cast.thief_id]}, never_without="user_ids"
-        ),
+        "POST /v1/admin/notices": Lesson({"title": "x", "content": "y", "data": {"a": 1}, "audience": None, "user_id": None, "user_ids": [cast.thief_id]}),
         "PUT /api/admin/config/{config_key}": Lesson({"config_value": "x"}, params={"config_key": "site_name"}),
     }  # fmt: skip
     return taught | {" ".join(one.split()): Lesson() for one in _NOTHING_TO_SAY.split("|")}

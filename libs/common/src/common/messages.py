@@ -69,6 +69,7 @@ _FIELD_TEXTS: Mapping[str, tuple[str, str]] = {
     "choice": ("必须是以下之一: {expected}", "must be one of {expected}"),
     "url": ("必须是有效的网址", "must be a URL"),
     "json": ("不是有效的 JSON", "is not valid JSON"),
+    "extra_forbidden": ("不支持该字段", "is not known here"),
     "too_many_faults": ("错误过多", "has too many faults"),
     "invalid": ("无效", "is not valid"),
 }

@@ -1,6 +1,7 @@
 """What neither dialect has a path for: operators' notices."""
 
 import hashlib
+from uuid import UUID
 
 import orjson
 
@@ -20,7 +21,7 @@ async def say(request: Request[Deps]) -> Answer:
     deps, wish = request.deps, request.body
     if len(orjson.dumps(wish.data)) > DATA_BYTES_MAX:
         raise InvalidParameter.of("data", f"must have at most {DATA_BYTES_MAX} bytes")
-    audience = wish.audience
+    audience = _audience_of(wish)
     if audience is not None and deps.identity is not None and (unknown := await deps.identity.unknown_among(audience)):
         raise UserNotFound(data={"user_ids": sorted(map(str, unknown))[:20]})
     key = request.idempotency_key
@@ -31,7 +32,8 @@ async def say(request: Request[Deps]) -> Answer:
         wish.content,
         wish.data,
         audience,
-        hashlib.sha256(orjson.dumps(wish.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)).digest(),
+        # Who is meant is said by the users alone, so that what was kept before `audience` was a field is still the same.
+        hashlib.sha256(orjson.dumps(wish.model_dump(mode="json", exclude={"audience"}), option=orjson.OPT_SORT_KEYS)).digest(),
         by,
         deps.db.clock.now(),
     )
@@ -55,6 +57,15 @@ async def show(request: Request[Deps]) -> Answer:
     return Answer(_render(found))
 
 
+def _audience_of(wish: NewNotice) -> tuple[UUID, ...] | None:
+    """Whom it is for; None means everybody, which has to be said: nobody named is a slip, and what was sent cannot be taken back."""
+    if wish.audience is None and not wish.named:
+        raise InvalidParameter.of("audience", 'must be "all" where neither user_ids nor user_id names anybody')
+    if wish.audience is not None and wish.named:
+        raise InvalidParameter.of("audience", "cannot stand beside user_ids or user_id")
+    return wish.named or None
+
+
 def _render(one: Announcement) -> NoticeSaid:
     audience = "all" if one.user_ids is None else len(one.user_ids)
     return NoticeSaid(notice_id=one.announcement_id, audience=audience, reached=one.reached, done=one.done, created_at=one.created_at)
@@ -70,6 +81,7 @@ ROUTES = (
         answers={201: NoticeSaid},
         refusals=(UserNotFound,),
         keyed=True,
+        example={"title": "Tonight", "content": "We move house at ten.", "data": {"link": "https://example.com/news"}, "audience": "all"},
         summary="Tell one, some or all users something",
     ),
     Route("GET", "/v1/admin/notices/{notice_id}", show, auth="admin", answers={200: NoticeSaid}, summary="How far a notice got"),

@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints
 
 from common.web import Model, Moment
 
@@ -11,19 +11,21 @@ USERS_MAX = 1000
 
 
 class NewNotice(Model):
-    """What to say, and to whom; without users it goes to everybody."""
+    """What to say, and to whom: `user_ids` or `user_id`, or everybody, by `audience: "all"` alone. A misspelled name is refused, lest it be left out."""
+
+    model_config = ConfigDict(extra="forbid")
 
     title: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
     content: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4000)]
     data: dict[str, Any] = Field(default_factory=dict)
+    audience: Literal["all"] | None = None
     user_id: UUID | None = None
     user_ids: list[UUID] | None = Field(default=None, min_length=1, max_length=USERS_MAX)
 
     @property
-    def audience(self) -> tuple[UUID, ...] | None:
-        """Sorted, each once; None means everybody."""
-        named = [*(self.user_ids or []), *([self.user_id] if self.user_id else [])]
-        return tuple(sorted(set(named))) or None
+    def named(self) -> tuple[UUID, ...]:
+        """Sorted, each once."""
+        return tuple(sorted({*(self.user_ids or []), *([self.user_id] if self.user_id else [])}))
 
 
 class NoticeSaid(Model):
