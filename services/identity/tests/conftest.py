@@ -30,8 +30,16 @@ class Billing:
         self.wait_seconds = 0.0
         self.points = 77
         self.credits = 5
+        self.made: dict[str, tuple[str, int]] = {}
+        """Adjustments by their id: whose, and how much."""
+        self.adjusts = asyncio.Event()
+        self.adjusts.set()
+        self.refuses = False
+        self.loses_answers = False
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request.path == "/internal/adjustments":
+            return await self.adjust((await request.json())["adjustments"])
         ids = (await request.json())["user_ids"]
         self.asked.append(ids)
         await asyncio.sleep(self.wait_seconds)
@@ -51,6 +59,21 @@ class Billing:
                 ]
             }
         )
+
+    async def adjust(self, asks: list[dict[str, Any]]) -> web.StreamResponse:
+        """Each once by its id, as billing does; may refuse, or make it and lose the answer."""
+        await self.adjusts.wait()
+        outcomes: list[dict[str, Any]] = []
+        for ask in asks:
+            if self.refuses and ask["adjustment_id"] not in self.made:
+                outcomes.append({"adjustment_id": ask["adjustment_id"], "done": False, "code": 40000})
+                continue
+            terms = (ask["user_id"], ask["amount"])
+            assert self.made.setdefault(ask["adjustment_id"], terms) == terms
+            outcomes.append({"adjustment_id": ask["adjustment_id"], "done": True, "available": self.credits})
+        if self.loses_answers:
+            return web.json_response({"code": 10007, "detail": "the answer was lost"}, status=503)
+        return web.json_response({"outcomes": outcomes})
 
 
 @pytest.fixture

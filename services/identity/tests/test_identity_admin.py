@@ -4,7 +4,8 @@ import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,172 @@ async def test_a_promoted_user_passes_with_the_next_token_and_nobody_dethrones_t
         assert (await identity.ask("GET", "/api/admin/users", **bearer(fresh["sessionToken"])))[0] == 200
         for change in ({"role": "user"}, {"status": "disabled"}):
             assert (await identity.ask("PUT", f"/api/admin/users/{admin_id}", json=change, **bearer(token)))[0] == 409
+
+
+class Operator:
+    """Somebody who changes people, and what is noted of it."""
+
+    def __init__(self, identity: Any, token: str, admin_id: str, user_id: str, sql: Callable[..., Any]) -> None:
+        self.identity, self.token, self.admin_id, self.user_id, self.sql = identity, token, admin_id, user_id, sql
+
+    async def change(self, wish: dict[str, Any], key: str | None = None, *, user_id: str | None = None) -> tuple[int, Any, Any]:
+        headers = {"Authorization": f"Bearer {self.token}"} | ({"Idempotency-Key": key} if key is not None else {})
+        found: tuple[int, Any, Any] = await self.identity.ask("PUT", f"/api/admin/users/{user_id or self.user_id}", json=wish, headers=headers)
+        return found
+
+    async def noted(self) -> list[tuple[str, str, int]]:
+        """Each action: the role and the state afterwards, and the credits."""
+        rows = [json.loads(row["after"]) for row in await self.sql("SELECT after FROM admin_action ORDER BY acted_at")]
+        return [(row["role"], row["status"], row["credits_adjustment"]) for row in rows]
+
+    async def open(self) -> int:
+        return len(await self.sql("SELECT 1 FROM admin_intent"))
+
+    async def role(self) -> str:
+        [row] = await self.sql("SELECT role FROM person WHERE user_id = $1", self.user_id)
+        return str(row["role"])
+
+    async def let_lease_end(self) -> None:
+        await self.sql("UPDATE admin_intent SET leased_until = now() - interval '1 second'")
+
+
+@pytest.fixture
+async def open_operator(run_identity: Callable[..., Any], service_token: str, sql: Callable[..., Any]) -> Callable[..., Any]:
+    @asynccontextmanager
+    async def opened(**given: str) -> AsyncIterator[Operator]:
+        async with run_identity(**given) as identity:
+            token, admin_id = await admin_token(identity, service_token)
+            yield Operator(identity, token, admin_id, (await identity.sign_up())["objectId"], sql)
+
+    return opened
+
+
+GIVE = {"role": "admin", "credits_adjustment": 50, "adjustment_reason": "a present"}
+
+
+@pytest.mark.parametrize("change", [{"role": "user"}, {"status": "disabled"}])
+async def test_what_admins_may_not_do_to_themselves_moves_no_credits_either(open_operator: Callable[..., Any], billing: Any, change: dict[str, Any]) -> None:
+    async with open_operator() as operator:
+        wish = {**change, "credits_adjustment": 50, "adjustment_reason": "mine"}
+        status, headers, _ = await operator.change(wish, user_id=operator.admin_id)
+        assert (status, headers["X-Error-Code"]) == (409, "10005")
+        assert (billing.made, await operator.noted(), await operator.open()) == ({}, [], 0)
+
+
+async def test_role_and_credits_change_together_and_are_one_noted_action(open_operator: Callable[..., Any], billing: Any) -> None:
+    async with open_operator() as operator:
+        status, headers, body = await operator.change(GIVE)
+        assert (status, body["data"]["user"]["role"], "Idempotent-Replayed" in headers) == (200, "admin", False)
+        assert list(billing.made.values()) == [(operator.user_id, 50)]
+        assert (await operator.noted(), await operator.open()) == ([("admin", "active", 50)], 0)
+        [row] = await operator.sql("SELECT action_id::text FROM admin_action")
+        assert row["action_id"] in billing.made
+
+
+async def test_what_billing_refuses_changes_nothing_and_its_key_may_be_tried_again(open_operator: Callable[..., Any], billing: Any) -> None:
+    async with open_operator() as operator:
+        billing.refuses = True
+        status, headers, body = await operator.change(GIVE, "k")
+        assert (status, headers["X-Error-Code"], body["errors"][0]["field"]) == (400, "10001", "credits_adjustment")
+        assert (await operator.role(), await operator.noted(), await operator.open()) == ("user", [], 0)
+        billing.refuses = False
+        assert (await operator.change(GIVE, "k"))[0] == 200
+        assert (await operator.role(), len(billing.made)) == ("admin", 1)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"credits_adjustment": 5, "adjustment_reason": "x"}, {"status": "disabled"}),
+        ({"status": "active"}, {"credits_adjustment": 50, "adjustment_reason": "x"}),
+        ({"credits_adjustment": 5, "adjustment_reason": "x"}, {"credits_adjustment": 6, "adjustment_reason": "x"}),
+    ],
+)
+async def test_a_key_of_one_change_is_refused_for_another(
+    open_operator: Callable[..., Any], billing: Any, first: dict[str, Any], second: dict[str, Any]
+) -> None:
+    async with open_operator() as operator:
+        status, _, answer = await operator.change(first, "k")
+        assert status == 200
+        made, noted = dict(billing.made), await operator.noted()
+        status, headers, _ = await operator.change(second, "k")
+        assert (status, headers["X-Error-Code"]) == (422, "10006")
+        status, headers, again = await operator.change(first, "k")
+        assert (status, headers["Idempotent-Replayed"], again) == (200, "true", answer)
+        assert (billing.made, await operator.noted(), await operator.open()) == (made, noted, 0)
+        [row] = await operator.sql("SELECT disabled_at FROM person WHERE user_id = $1", operator.user_id)
+        assert row["disabled_at"] is None
+
+
+async def test_a_key_is_refused_for_another_change_also_while_billing_is_asked(open_operator: Callable[..., Any], billing: Any) -> None:
+    async with open_operator() as operator:
+        billing.loses_answers = True
+        assert (await operator.change(GIVE, "k"))[0] == 503
+        status, headers, _ = await operator.change({"status": "disabled"}, "k")
+        assert (status, headers["X-Error-Code"]) == (422, "10006")
+        assert (await operator.noted(), await operator.open()) == ([], 1)
+
+
+async def test_a_lost_answer_leaves_an_intent_that_the_same_key_sees_through(open_operator: Callable[..., Any], billing: Any) -> None:
+    async with open_operator() as operator:
+        billing.loses_answers = True
+        status, headers, _ = await operator.change(GIVE, "k")
+        assert (status, int(headers["Retry-After"]) > 1) == (503, True)
+        assert (await operator.role(), await operator.noted(), await operator.open()) == ("user", [], 1)
+        billing.loses_answers = False
+        await operator.let_lease_end()
+        assert (await operator.change(GIVE, "k"))[0] == 200
+        assert (len(billing.made), await operator.role()) == (1, "admin")
+        assert (await operator.noted(), await operator.open()) == ([("admin", "active", 50)], 0)
+
+
+@pytest.mark.parametrize("refuses", [False, True])
+async def test_what_a_process_left_open_is_made_by_the_next_one_or_given_up(
+    open_operator: Callable[..., Any], run_identity: Any, billing: Any, refuses: bool
+) -> None:
+    async with open_operator() as operator:
+        billing.loses_answers = True
+        assert (await operator.change(GIVE))[0] == 503
+    if refuses:
+        billing.made.clear()  # it never got there
+    billing.loses_answers, billing.refuses = False, refuses
+    await operator.let_lease_end()
+    async with run_identity():
+        async with asyncio.timeout(5):
+            while await operator.open():
+                await asyncio.sleep(0.02)
+    assert len(billing.made) == (0 if refuses else 1)
+    assert (await operator.role(), await operator.noted()) == (("user", []) if refuses else ("admin", [("admin", "active", 50)]))
+
+
+async def test_while_nobody_is_there_to_move_credits_nothing_changes(open_operator: Callable[..., Any]) -> None:
+    async with open_operator(BILLING_URL="http://127.0.0.1:9") as operator:
+        status, headers, _ = await operator.change(GIVE)
+        assert (status, int(headers["Retry-After"]) > 0) == (503, True)
+        assert (await operator.role(), await operator.noted(), await operator.open()) == ("user", [], 0)
+
+
+@pytest.mark.parametrize("key", ["k", None])
+async def test_a_twin_waits_for_the_first_and_moves_nothing(open_operator: Callable[..., Any], billing: Any, key: str | None) -> None:
+    async with open_operator() as operator:
+        billing.adjusts.clear()
+        both = asyncio.gather(*(operator.change(GIVE, key) for _ in range(2)))
+        async with asyncio.timeout(5):
+            while not await operator.open():
+                await asyncio.sleep(0.02)
+        await asyncio.sleep(0.2)
+        billing.adjusts.set()
+        answers = await both
+        assert [status for status, _, _ in answers] == [200, 200]
+        assert sorted(headers.get("Idempotent-Replayed", "") for _, headers, _ in answers) == ["", "true"]
+        assert (len(billing.made), await operator.noted()) == (1, [("admin", "active", 50)])
+
+
+async def test_the_same_present_twice_without_a_key_is_two(open_operator: Callable[..., Any], billing: Any) -> None:
+    async with open_operator() as operator:
+        for _ in range(2):
+            assert (await operator.change({"credits_adjustment": 5, "adjustment_reason": "x"}))[0] == 200
+        assert (len(billing.made), await operator.noted()) == (2, [("user", "active", 5)] * 2)
 
 
 async def test_an_unknown_user_is_20000_and_nonsense_10001(run_identity: Callable[..., Any], service_token: str) -> None:

@@ -13,7 +13,7 @@ import orjson
 from pydantic import BaseModel, ValidationError
 
 from common.auth import ServiceTokens
-from common.errors import FieldError, Internal, ServiceError, Unavailable, every_error
+from common.errors import FieldError, Internal, NotAsked, ServiceError, Unavailable, every_error
 from common.log import get_logger
 from common.settings import ServiceSettings
 from common.trace import current_trace
@@ -94,6 +94,7 @@ class ServiceClient:
     """Asks one other service. Open it in `app.py` with `async with`, or `close()` it.
 
     Every call raises the callee's own refusal by its class, or Unavailable: the callee is away, too slow, or its breaker is open.
+    Of these NotAsked says that no call can have had its effect.
     """
 
     def __init__(
@@ -145,7 +146,7 @@ class ServiceClient:
         """Try the addresses in turn: a refused connection goes on to the next, a lost one is repeated once if it may be."""
         until = asyncio.get_running_loop().time() + deadline_seconds
         repeats_left = 1 if repeatable else 0
-        why = "its breaker is open"
+        why, lost = "its breaker is open", False
         for url, breaker in self._in_turn(again=repeatable):
             if not breaker.may_call():
                 continue
@@ -154,13 +155,13 @@ class ServiceClient:
             except _Refused:
                 why = "nobody listens"
             except _Lost as error:
-                why = str(error)
+                why, lost = str(error), True
                 if not repeats_left or asyncio.get_running_loop().time() >= until:
                     break
                 repeats_left -= 1
             else:
                 return found
-        raise Unavailable(f"{self.callee} cannot be asked now: {why}")
+        raise (Unavailable if lost else NotAsked)(f"{self.callee} cannot be asked now: {why}")
 
     def _in_turn(self, *, again: bool) -> list[tuple[str, Breaker]]:
         """The addresses, each call beginning at another; a second round when repeats are allowed."""

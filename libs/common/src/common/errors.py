@@ -85,6 +85,10 @@ class Overloaded(Unavailable):
     """Too many are waiting already."""
 
 
+class NotAsked(Unavailable):
+    """Nobody was there to be asked: what was wanted has surely not happened."""
+
+
 class NotFound(ServiceError):
     code, slug, status = 10008, "not-found", 404
 

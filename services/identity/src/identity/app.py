@@ -94,6 +94,7 @@ async def open_service(settings: IdentitySettings, bus: Bus) -> AsyncIterator[Se
             loops=[
                 every(settings.keys_read_every_seconds, keys.read),
                 every(2, config.read),
+                every(5, partial(upkeep.see_adjustments_through, deps)),
                 every(600, partial(upkeep.forget_what_is_over, db)),
                 upkeep.answer_resets(db, reset_asked),
             ],

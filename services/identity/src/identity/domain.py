@@ -23,6 +23,8 @@ REFRESH_IDLE = timedelta(days=14)
 REFRESH_ABSOLUTE = timedelta(days=60)
 REFRESH_TWINS = timedelta(seconds=10)
 LINK_GOOD_FOR: dict[str, timedelta] = {"password_reset": timedelta(minutes=30), "email_verification": timedelta(days=1)}
+INTENT_LEASE = timedelta(seconds=20)
+"""Longer than billing may take for one question: who claims an intent next hears what became of the question before."""
 LINK_AGAIN = timedelta(minutes=1)
 GUESSES_FREE = 10
 GUESSES_FREE_ADDRESS = 50
@@ -112,7 +114,7 @@ class WechatPerson:
 
 @dataclass(frozen=True, slots=True)
 class PersonChange:
-    """What an operator wants of somebody; None leaves it as it is."""
+    """What an operator wants of somebody; None leaves it as it is. `keyed` says that its id was derived from an Idempotency-Key."""
 
     action_id: UUID
     admin_id: UserId
@@ -121,6 +123,30 @@ class PersonChange:
     status: Status | None
     credits_adjustment: int
     reason: str
+    body_hash: bytes
+    keyed: bool
+
+    def dethrones(self, person: Person) -> bool:
+        """Whether operators would take the role or the account from themselves."""
+        return self.admin_id == person.user_id and ((self.role or person.role) != "admin" or (self.status or person.status) == "disabled")
+
+
+@dataclass(frozen=True, slots=True)
+class PersonChanged:
+    """A change that was made, now or (replayed) before."""
+
+    person: Person
+    replayed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """A change with credits in it that is not made yet. Whoever claimed it asks billing, the others wait; `claim_no` counts those who asked."""
+
+    change: PersonChange
+    claim_no: int
+    leased_until: datetime
+    claimed: bool
 
 
 @dataclass(frozen=True, slots=True)

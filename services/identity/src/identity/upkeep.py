@@ -8,15 +8,18 @@ import asyncpg
 import structlog
 
 from common.db import Database
-from common.errors import Unavailable
+from common.errors import ServiceError, Unavailable
 from common.service import Loop
-from identity import commands, store
+from identity import adjustments, commands, store
+from identity.deps import Deps
+from identity.domain import INTENT_LEASE
 
 log = structlog.get_logger()
 
 _BATCH = 2000
 _RESETS_BATCH = 100
 _RESETS_SECONDS = 5
+_INTENTS_BATCH = 20
 _LINKS_KEPT = timedelta(days=30)
 
 
@@ -25,6 +28,19 @@ async def forget_what_is_over(db: Database) -> None:
     for delete in (_revocations, _sessions, _links, _guesses):
         while await _delete(db, delete) >= _BATCH:
             await asyncio.sleep(0.1)
+
+
+async def see_adjustments_through(deps: Deps) -> None:
+    """Changes with credits in them whose process died, or whose answer from billing was lost: asked again, until it says yes or no."""
+    async with deps.db.transaction() as tx:
+        intents = await store.claim_intents(tx.conn, now=tx.now, leased_until=tx.now + INTENT_LEASE, limit=_INTENTS_BATCH)
+    for intent in intents:
+        try:
+            await adjustments.see_through(deps, intent)
+        except Unavailable:
+            return  # those that are left wait for their leases
+        except ServiceError as error:
+            log.warning("adjustment.refused", action_id=str(intent.change.action_id), user_id=str(intent.change.user_id), error=str(error)[:200])
 
 
 def answer_resets(db: Database, asked: asyncio.Event) -> Loop:

@@ -1,13 +1,16 @@
 """Operators: their login, the list of people, and what they may change."""
 
 import asyncio
+import hashlib
 from datetime import datetime, timedelta
 
-from common.errors import AccountDisabled, Conflict, InvalidParameter, ServiceError, UserNotFound, WrongPassword
+import orjson
+
+from common.errors import AccountDisabled, Conflict, InvalidParameter, UserNotFound, WrongPassword
 from common.ids import UserId, derived_id, new_id
 from common.web import Answer, Request, Route
 from common.web.photo import Page
-from identity import clients, commands, store
+from identity import adjustments, store
 from identity.api.logins import guessing
 from identity.api.people import avatar_url, openids
 from identity.api.tokens import open_session
@@ -47,7 +50,7 @@ async def list_users(request: Request[Deps]) -> Answer:
 
 
 async def change_user(request: Request[Deps]) -> Answer:
-    """Credits first, for billing may refuse them; both parts are named by the request, so a repeated one changes nothing twice."""
+    """Role, state and credits change together or not at all; both parts are named by the request, so a repeated one changes nothing twice."""
     deps, wish = request.deps, request.body
     user_id = UserId(request.id("user_id", UserNotFound))
     admin_id = UserId(request.user_id)
@@ -55,21 +58,20 @@ async def change_user(request: Request[Deps]) -> Answer:
     action_id = derived_id("PUT /api/admin/users", admin_id, user_id, key) if key is not None else new_id()
     if wish.credits_adjustment and not wish.adjustment_reason:
         raise InvalidParameter.of("adjustment_reason", "is required with credits_adjustment")
-    async with deps.db.read() as conn:
-        if user_id not in await store.list_people(conn, [user_id]):
-            raise UserNotFound()
-    if wish.credits_adjustment:
-        await clients.adjust_credits(
-            deps.billing, adjustment_id=action_id, user_id=user_id, amount=wish.credits_adjustment, reason=wish.adjustment_reason or "", by=admin_id
-        )
-    change = PersonChange(action_id, admin_id, user_id, wish.role, wish.status, wish.credits_adjustment or 0, wish.adjustment_reason or "")
-    async with deps.db.transaction() as tx:
-        [outcome] = await commands.change_people(tx, [change])
-        tx.after_commit(deps.revocations.hint)
-    if isinstance(outcome, ServiceError):
-        raise outcome
-    [row] = await _rows(deps, [outcome])
-    return Answer(UserAnswer(data=UserData(user=row)))
+    change = PersonChange(
+        action_id=action_id,
+        admin_id=admin_id,
+        user_id=user_id,
+        role=wish.role,
+        status=wish.status,
+        credits_adjustment=wish.credits_adjustment or 0,
+        reason=wish.adjustment_reason or "",
+        body_hash=hashlib.sha256(orjson.dumps(wish.model_dump(), option=orjson.OPT_SORT_KEYS)).digest(),
+        keyed=key is not None,
+    )
+    done = await adjustments.change_person(deps, change)
+    [row] = await _rows(deps, [done.person])
+    return Answer(UserAnswer(data=UserData(user=row)), headers={"Idempotent-Replayed": "true"} if done.replayed else {})
 
 
 async def show_overview(request: Request[Deps]) -> Answer:

@@ -2,11 +2,12 @@
 
 from identity.commands.guesses import forgive_guesses, take_guesses
 from identity.commands.links import answer_reset_requests, request_links, set_passwords, verify_addresses
-from identity.commands.people import change_people, log_in_through_wechat, register_people, replay
+from identity.commands.people import begin_changes, change_people, log_in_through_wechat, register_people, replay
 from identity.commands.sessions import begin_sessions, end_sessions, refresh_sessions, revoke
 
 __all__ = [
     "answer_reset_requests",
+    "begin_changes",
     "begin_sessions",
     "change_people",
     "end_sessions",

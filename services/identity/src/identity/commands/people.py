@@ -12,7 +12,7 @@ from common.ids import UserId
 from identity import store
 from identity.commands.links import request_links
 from identity.commands.sessions import revoke
-from identity.domain import LinkAsk, Person, PersonChange, Registered, Registration, Revoke, WechatLogin, WechatPerson
+from identity.domain import INTENT_LEASE, Intent, LinkAsk, Person, PersonChange, PersonChanged, Registered, Registration, Revoke, WechatLogin, WechatPerson
 
 
 async def register_people(tx: Tx, asks: Sequence[Registration]) -> list[Registered | ServiceError]:
@@ -55,9 +55,53 @@ async def log_in_through_wechat(tx: Tx, asks: Sequence[WechatLogin]) -> list[Wec
     return [WechatPerson(known[ask.openid_hash], is_new=ask.user_id in made) for ask in asks]
 
 
-async def change_people(tx: Tx, asks: Sequence[PersonChange]) -> list[Person | ServiceError]:
-    """What operators decide about people: role and state, with a row that says who, what and why. Safe twice by the action's id.
+async def begin_changes(tx: Tx, asks: Sequence[PersonChange]) -> list[PersonChanged | Intent | ServiceError]:
+    """What operators ask for: made at once, or, with credits in it, noted as an intent, for billing is asked outside of any transaction.
 
+    Safe twice by the action's id. Without a key, the very same said again while it is still open is that one: a second click, or another try.
+    """
+    people = await store.lock_people(tx.conn, [ask.user_id for ask in asks])
+    outcomes: list[PersonChanged | Intent | ServiceError] = []
+    for ask in asks:
+        outcome = await _begin(tx, people.get(ask.user_id), ask)
+        if isinstance(outcome, PersonChanged):
+            people[ask.user_id] = outcome.person
+        outcomes.append(outcome)
+    return outcomes
+
+
+async def _begin(tx: Tx, person: Person | None, ask: PersonChange) -> PersonChanged | Intent | ServiceError:
+    if person is None:
+        return UserNotFound()
+    intent = await store.find_intent(tx.conn, ask)
+    known = intent.change.body_hash if intent is not None else await store.find_action_hash(tx.conn, ask.action_id)
+    if known not in (None, ask.body_hash):
+        return IdempotencyKeyReused()
+    if intent is not None:
+        return await _claim(tx, intent)
+    if known is not None:
+        return PersonChanged(person, replayed=True)
+    if ask.dethrones(person):
+        return Conflict("an admin cannot take the role or the account from themselves")
+    if ask.credits_adjustment:
+        made = Intent(ask, 1, tx.now + INTENT_LEASE, claimed=True)
+        await store.insert_intent(tx.conn, made, tx.now)
+        return made
+    [changed] = await change_people(tx, [ask])
+    return PersonChanged(changed, replayed=False) if isinstance(changed, Person) else changed
+
+
+async def _claim(tx: Tx, intent: Intent) -> Intent:
+    if intent.leased_until > tx.now:
+        return intent
+    taken = replace(intent, claim_no=intent.claim_no + 1, leased_until=tx.now + INTENT_LEASE)
+    return replace(taken, claimed=await store.claim_intent(tx.conn, taken))
+
+
+async def change_people(tx: Tx, asks: Sequence[PersonChange]) -> list[Person | ServiceError]:
+    """Make what was decided about people: role and state, with a row that says who, what and why. Safe twice by the action's id.
+
+    Credits that it speaks of have moved: whoever heard billing say so comes here, even if somebody else gave the intent up.
     What tokens say about somebody (the role, that they may) is over with the change, so the tokens are too.
     """
     people = await store.lock_people(tx.conn, [ask.user_id for ask in asks])
@@ -69,9 +113,6 @@ async def change_people(tx: Tx, asks: Sequence[PersonChange]) -> list[Person | S
             outcomes.append(UserNotFound())
             continue
         after = replace(before, role=ask.role or before.role, disabled=before.disabled if ask.status is None else ask.status == "disabled")
-        if ask.admin_id == ask.user_id and (after.role != "admin" or after.disabled):
-            outcomes.append(Conflict("an admin cannot take the role or the account from themselves"))
-            continue
         noted = await store.insert_admin_action(
             tx.conn,
             action_id=ask.action_id,
@@ -80,6 +121,7 @@ async def change_people(tx: Tx, asks: Sequence[PersonChange]) -> list[Person | S
             before=_noted(before, 0),
             after=_noted(after, ask.credits_adjustment),
             reason=ask.reason,
+            body_hash=ask.body_hash,
             now=tx.now,
         )
         if noted and after != before:
@@ -93,6 +135,7 @@ async def change_people(tx: Tx, asks: Sequence[PersonChange]) -> list[Person | S
             people[ask.user_id] = after
             ended.append(Revoke(ask.user_id, "disabled" if after.disabled else "changed"))
         outcomes.append(people[ask.user_id])
+    await store.delete_intents(tx.conn, [ask.action_id for ask in asks])
     await revoke(tx, ended)
     return outcomes
 

@@ -206,15 +206,15 @@ async def save_person(conn: asyncpg.Connection, person: Person) -> None:
 
 
 async def insert_admin_action(
-    conn: asyncpg.Connection, *, action_id: UUID, admin_id: UUID, user_id: UUID, before: str, after: str, reason: str, now: datetime
+    conn: asyncpg.Connection, *, action_id: UUID, admin_id: UUID, user_id: UUID, before: str, after: str, reason: str, body_hash: bytes, now: datetime
 ) -> bool:
     """What an operator did; False when this very action was noted before."""
     row = await conn.fetchrow(
         """
-        INSERT INTO admin_action (action_id, admin_id, user_id, before, after, reason, acted_at) VALUES ($1, $2, $3, $4, $5, $6, $7)
+        INSERT INTO admin_action (action_id, admin_id, user_id, before, after, reason, body_hash, acted_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
         ON CONFLICT DO NOTHING RETURNING 1
         """,
-        action_id, admin_id, user_id, before, after, reason, now,
+        action_id, admin_id, user_id, before, after, reason, body_hash, now,
     )  # fmt: skip
     return row is not None
 
