@@ -159,10 +159,10 @@ def engine(session: aiohttp.ClientSession, fetch: Fetcher, db: Database, pool: A
 @pytest.fixture
 def open_studio(workshop: Any, engine: N8nProvider, webhook: Webhook, n8n_settings: GenerationSettings, db: Database, passes: Passes) -> Any:
     @asynccontextmanager
-    async def opened(*, slots: int = 1) -> AsyncIterator[Studio]:
+    async def opened(*, slots: int = 1, **more: Any) -> AsyncIterator[Studio]:
         workers, draining = _Workers(), asyncio.Event()
         deps = _Deps(n8n_settings, db, workers)
-        async with workshop(engine, settings=n8n_settings) as shop, open_door(callback.ROUTES, deps, name="generation", passes=passes) as door:
+        async with workshop(engine, settings=n8n_settings, **more) as shop, open_door(callback.ROUTES, deps, name="generation", passes=passes) as door:
             workers.worker = SingleWorker(shop.studio, songs=False, slots=slots)
             async with asyncio.TaskGroup() as group:
                 group.create_task(workers.worker.run(draining))
@@ -420,6 +420,22 @@ async def test_a_signed_call_counts_and_forged_ones_do_not(
     assert ends(await said()) == [("task.completed", 1)]
 
 
+@pytest.mark.parametrize("header", ["X-Darkroom-Secret", "X-Internal-Secret", "X-Darkroom-Signature", "X-Darkroom-Timestamp", "X-Darkroom-Attempt-Token"])
+async def test_a_header_that_is_no_text_proves_nothing(header: str, db: Database, clock: FakeClock, open_studio: Any) -> None:
+    body = orjson.dumps({"task_id": str(new_id()), "images": [], "error": "no"})
+    said = {"X-Darkroom-Secret": SECRET} if header == "X-Darkroom-Attempt-Token" else {}
+    if header in ("X-Darkroom-Signature", "X-Darkroom-Timestamp"):
+        said = signed(body, at=clock.now().timestamp())
+    lines = "".join(f"{name}: {value}\r\n" for name, value in said.items() if name != header).encode() + header.encode() + b": \xff\xfe\r\n"
+    async with open_studio() as studio:
+        for path in ("task-complete", "task-failed"):
+            head = f"POST /api/callback/{path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\nConnection: close\r\n"
+            answer = await studio.door.send_raw(head.encode() + lines + b"\r\n" + body)
+            assert answer.startswith(b"HTTP/1.1 401 "), answer[:200]
+            assert b"X-Error-Code: 10002" in answer
+    assert await db.fetchval("SELECT count(*) FROM callback") == 0
+
+
 async def test_a_call_without_a_task_or_that_is_no_json_is_bad(open_studio: Any) -> None:
     async with open_studio() as studio:
         for path in ("task-complete", "task-failed"):
@@ -445,6 +461,38 @@ async def test_a_workflow_that_never_calls_back_is_ended_by_the_deadline(
     assert (ended.state, ended.outcome.reason) == ("failed", "timeout")
     assert ends(await said()) == [("task.failed", 0)]
     assert len(studio.webhook.asked) == 1
+
+
+async def test_workflows_that_never_call_back_hold_up_nobody_for_long_and_still_count_when_they_do(
+    db: Database, clock: FakeClock, ask: Any, write: Any, open_studio: Any, read_task: ReadTask, said: Said
+) -> None:
+    async with open_studio(running_max=lambda: 2) as studio:
+        silent = [await write(ask()) for _ in range(2)]
+        await studio.webhook.next(2)
+        for task in silent:
+            await waits(db, task.task_id)
+        other = await write(ask())
+        clock.move(seconds=239)
+        await asyncio.sleep(0.2)
+        assert len(studio.webhook.asked) == 2
+        clock.move(seconds=2)
+        assert (await studio.webhook.next(3))["task_id"] == str(other.task_id)
+        await studio.complete(studio.webhook.asked[2])
+        assert (await until(read_task, other.task_id, "completed", "failed")).delivered == 1
+        late = studio.webhook.asked[0]
+        assert (await studio.complete(late))[1]["message"] == "taken"
+        assert (await until(read_task, UUID(late["task_id"]), "completed", "failed")).delivered == 1
+        clock.move(seconds=1000)
+        async with db.transaction() as tx:
+            (lost,) = await commands.end_overdue_tasks(tx, limit=10)
+        assert str(lost.task_id) == studio.webhook.asked[1]["task_id"]
+    assert sorted(ends(await said())) == [("task.completed", 1), ("task.completed", 1), ("task.failed", 0)]
+    assert len(studio.webhook.asked) == 3, "nothing is started twice"
+
+
+def test_no_silence_lasts_as_long_as_anything_may_wait_for_its_start(settings: GenerationSettings) -> None:
+    assert settings.silence == timedelta(seconds=240)
+    assert settings.model_copy(update={"picture_start_seconds": 20}).silence == timedelta(seconds=10)
 
 
 async def test_a_lost_answer_is_not_submitted_again_and_its_call_back_still_counts(

@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any, Protocol
@@ -19,12 +20,13 @@ from common.errors import Unavailable
 from common.ids import new_id
 from common.testing.explained import Explained, blocks_of
 from generation import commands, lanes
-from generation.domain import Cancel, Claim, Fairness, Finish, Placed, Rank
+from generation.domain import Attempt, AttemptEnd, Cancel, Claim, Fairness, Finish, Placed, Rank
 from generation.settings import GenerationSettings
-from generation.store import tasks, turns
+from generation.store import attempts, tasks, turns
 from generation.upkeep import Upkeep
 
 LEASE = timedelta(seconds=60)
+SILENCE = timedelta(seconds=240)
 
 
 class Place(Protocol):
@@ -217,7 +219,9 @@ async def test_a_claim_that_dies_before_it_is_committed_changes_nothing(db: Data
     ids = await place(user_id, 3)
     with pytest.raises(Unavailable):
         async with db.transaction() as tx:
-            claimed = await commands.claim_few_tasks(tx, songs=False, lease=LEASE, limit=2, provider=None, fairness=settings.fairness, running_max=9)
+            claimed = await commands.claim_few_tasks(
+                tx, songs=False, lease=LEASE, limit=2, provider=None, fairness=settings.fairness, running_max=9, silence=SILENCE
+            )
             assert len(claimed.claims) == 2
             await db.fetchval("SELECT pg_terminate_backend($1)", tx.conn.get_server_pid())
             await tx.conn.fetchval("SELECT 1")
@@ -261,11 +265,89 @@ async def test_so_many_run_at_once_as_are_allowed_in_all_with_two_workers_claimi
 
     async def claim() -> int:
         async with db.transaction() as tx:
-            claimed = await commands.claim_few_tasks(tx, songs=False, lease=LEASE, limit=4, provider=None, fairness=settings.fairness, running_max=5)
+            claimed = await commands.claim_few_tasks(
+                tx, songs=False, lease=LEASE, limit=4, provider=None, fairness=settings.fairness, running_max=5, silence=SILENCE
+            )
             return len(claimed.claims)
 
     assert sum(await asyncio.gather(*(claim() for _ in range(6)))) == 5
     assert await db.fetchval("SELECT count(*) FROM task WHERE state = 'running'") == 5
+
+
+@pytest.fixture
+def start(db: Database, clock: FakeClock, settings: GenerationSettings) -> Callable[..., Awaitable[list[Claim]]]:
+    """Has tasks claimed, five at a time in all, and gives each to an engine that will call back, or not."""
+
+    async def begin(*, attempt_no: int = 1) -> list[Claim]:
+        async with db.transaction() as tx:
+            claimed = await commands.claim_few_tasks(
+                tx, songs=False, lease=LEASE, limit=16, provider=None, fairness=settings.fairness, running_max=5, silence=SILENCE
+            )  # fmt: skip
+        for claim in claimed.claims:
+            attempt = Attempt(
+                attempt_no=attempt_no, item_index=None, claim_no=claim.claim_no, state="submitting", provider="n8n", created_at=clock.now(),
+            )  # fmt: skip
+            async with db.transaction() as tx:
+                assert await commands.open_attempt(tx, claim, attempt)
+                await attempts.save_attempts(tx.conn, [(claim.task_id, AttemptEnd(attempt_no, "submitted"))], now=tx.now)
+                assert await commands.give_back(tx.conn, claim, claim.deadline_at)
+        return claimed.claims
+
+    return begin
+
+
+async def test_engines_that_stay_silent_keep_nobody_elses_place_and_are_given_no_more_than_so_many_in_the_time_they_may_be_silent(
+    db: Database, clock: FakeClock, place: Place, start: Any
+) -> None:
+    for _ in range(20):
+        await place(new_id())
+    begun: list[int] = []
+    for _ in range(9):
+        begun.append(len(await start()))
+        clock.move(seconds=60)
+    assert begun == [5, 0, 0, 0, 5, 0, 0, 0, 5]
+    assert await db.fetchval("SELECT count(*) FROM task WHERE state = 'running'") == 15, "their tasks live on"
+
+
+async def test_a_place_is_held_as_long_as_the_last_attempt_may_be_at_work(db: Database, clock: FakeClock, place: Place, start: Any) -> None:
+    users = [new_id() for _ in range(6)]
+    for user_id in users[:5]:
+        await place(user_id)
+    first = await start()
+    assert len(first) == 5
+    clock.move(seconds=200)
+    for claim in first:
+        async with db.transaction() as tx:
+            await attempts.save_attempts(tx.conn, [(claim.task_id, AttemptEnd(1, "failed"))], now=tx.now)
+            await commands.give_back(tx.conn, replace(claim, claim_no=claim.claim_no + 1), tx.now)
+    again = await start(attempt_no=2)
+    assert {one.task_id for one in again} == {one.task_id for one in first}
+    await place(users[5])
+    clock.move(seconds=239)
+    assert await start() == []
+    clock.move(seconds=1)
+    assert users_of(await start()) == [users[5]]
+
+
+async def test_what_engines_are_silent_about_is_not_counted_of_its_user_either(clock: FakeClock, place: Place, start: Any) -> None:
+    user_id = new_id()
+    await place(user_id, 5)
+    assert len(await start()) == 3
+    clock.move(seconds=239)
+    assert await start() == []
+    clock.move(seconds=1)
+    assert len(await start()) == 2
+
+
+async def test_who_is_at_work_near_the_deadline_still_holds_a_place(db: Database, clock: FakeClock, place: Place, take: Take, start: Any) -> None:
+    for _ in range(5):
+        await place(new_id())
+    held = await take(5)
+    clock.move(seconds=1170)
+    async with db.read() as conn:
+        assert len(await tasks.renew_leases(conn, {one.task_id: one.claim_no for one in held}, now=clock.now(), lease=LEASE)) == 5
+    await place(new_id())
+    assert await start() == []
 
 
 async def test_many_claim_while_others_ask_cancel_and_end_and_nothing_is_forgotten(

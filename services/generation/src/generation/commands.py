@@ -102,13 +102,23 @@ async def claim_tasks(conn: Connection, *, songs: bool, now: datetime, lease: ti
 
     Safe twice: whoever lost the answer lets the leases run out. With a provider, the first attempt of a fresh task is journaled as well.
     """
-    return await claims.claim_tasks(conn, songs=songs, now=now, lease=lease, limit=limit, provider=provider, fairness=fairness, running_max=None)
+    return await claims.claim_tasks(
+        conn, songs=songs, now=now, lease=lease, limit=limit, provider=provider, fairness=fairness, running_max=None, silent_since=None
+    )  # fmt: skip
 
 
-async def claim_few_tasks(tx: Tx, *, songs: bool, lease: timedelta, limit: int, provider: str | None, fairness: Fairness, running_max: int) -> Claimed:
-    """The same where so many may run at once in all, in every process together: claims wait for each other, to count what is true."""
+async def claim_few_tasks(
+    tx: Tx, *, songs: bool, lease: timedelta, limit: int, provider: str | None, fairness: Fairness, running_max: int, silence: timedelta
+) -> Claimed:
+    """The same where so many may run at once in all, in every process together: claims wait for each other, to count what is true.
+
+    One whose engine has been silent for so long has lost its place, not its life: a late call back still counts.
+    """
     await turns.lock_queue(tx.conn, songs=songs)
-    return await claims.claim_tasks(tx.conn, songs=songs, now=tx.now, lease=lease, limit=limit, provider=provider, fairness=fairness, running_max=running_max)
+    return await claims.claim_tasks(
+        tx.conn, songs=songs, now=tx.now, lease=lease, limit=limit, provider=provider, fairness=fairness, running_max=running_max,
+        silent_since=tx.now - silence,
+    )  # fmt: skip
 
 
 async def restore_turns(tx: Tx, fairness: Fairness) -> int:

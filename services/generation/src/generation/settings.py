@@ -34,6 +34,9 @@ class GenerationSettings(ServiceSettings):
     n8n_wait_seconds: float = Field(default=30, gt=0)
     n8n_slots: int = Field(default=16, ge=1)
     """Webhooks called at once; a task that waits for its workflow holds no slot."""
+    n8n_silence_seconds: float = Field(default=240, gt=0)
+    """After so long without a call back a task's place among `queue_concurrency` is free for another. Half of `picture_start_seconds` where that is less:
+    nothing that waits fails only because workflows before it never call back."""
     callback_secret: SecretStr = SecretStr("")
     """What signed calls back are signed with."""
     callback_url: str = ""
@@ -109,6 +112,11 @@ class GenerationSettings(ServiceSettings):
     @property
     def lease(self) -> timedelta:
         return timedelta(seconds=self.lease_seconds)
+
+    @property
+    def silence(self) -> timedelta:
+        """How long a provider that calls back may be silent until the place is another's."""
+        return timedelta(seconds=min(self.n8n_silence_seconds, self.picture_start_seconds / 2))
 
     def limits_of(self, kind: Kind) -> Limits:
         """How long a task of this kind may wait and live."""

@@ -51,7 +51,7 @@ async def _take(request: Request[Deps], says: Literal["complete", "failed"], sha
         task_id = UUID(said.task_id)
     except ValueError:
         raise Unauthorized("no such attempt") from None
-    ask = Callback(task_id, hashlib.sha256(token.encode()).digest(), says, hashlib.sha256(raw).digest(), raw)
+    ask = Callback(task_id, hashlib.sha256(_bytes(token)).digest(), says, hashlib.sha256(raw).digest(), raw)
     async with deps.db.transaction() as tx:
         (outcome,) = await commands.take_callbacks(tx, [ask])
     if isinstance(outcome, Unauthorized):
@@ -66,7 +66,7 @@ def _knows_secret(deps: Deps, http: web.Request) -> bool:
     """Plain workflow nodes cannot sign: they name the secret we share."""
     secret = deps.settings.n8n_secret.get_secret_value()
     given = http.headers.get(SECRET_HEADER) or http.headers.get(INNER_SECRET_HEADER) or ""
-    return bool(secret) and hmac.compare_digest(given.encode(), secret.encode())
+    return bool(secret) and hmac.compare_digest(_bytes(given), secret.encode())
 
 
 def _may_be_signed(deps: Deps, http: web.Request) -> bool:
@@ -80,7 +80,12 @@ def _may_be_signed(deps: Deps, http: web.Request) -> bool:
 def _is_signed(deps: Deps, http: web.Request, raw: bytes) -> bool:
     made = sign_callback(deps.settings.callback_secret.get_secret_value(), http.headers[TIMESTAMP_HEADER], raw)
     given = http.headers[SIGNATURE_HEADER].strip().lower().removeprefix("sha256=")
-    return hmac.compare_digest(given.encode(), made.encode())
+    return hmac.compare_digest(_bytes(given), made.encode())
+
+
+def _bytes(said: str) -> bytes:
+    """Of a header, which may hold bytes that are no text: such a one is wrong, not a fault of ours."""
+    return said.encode("utf-8", "replace")
 
 
 def sign_callback(secret: str, timestamp: str, raw: bytes) -> str:

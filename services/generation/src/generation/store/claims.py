@@ -15,17 +15,25 @@ MANY = 64
 """From so many places on nobody looks for more than an equal share: it is over in a moment, and then they are looked at again."""
 BEHIND = 32
 """How many turns more are looked at once where somebody has as many running as they may: so many of them together keep no place empty."""
+_AT_WORK = """($10::timestamptz IS NULL OR due_at < deadline_at OR NOT EXISTS (
+                        SELECT FROM attempt
+                        WHERE attempt.task_id = task.task_id AND attempt.state IN ('submitting', 'submitted', 'unknown') AND attempt.created_at <= $10
+                    ))"""
+"""Whether somebody is at work on a running task. Due at its deadline only: it waits to be called back for, and its attempt says since when."""
 
 
 async def claim_tasks(
-    conn: Connection, *, songs: bool, now: datetime, lease: timedelta, limit: int, provider: str | None, fairness: Fairness, running_max: int | None
-) -> Claimed:
+    conn: Connection, *, songs: bool, now: datetime, lease: timedelta, limit: int, provider: str | None, fairness: Fairness, running_max: int | None,
+    silent_since: datetime | None,
+) -> Claimed:  # fmt: skip
     """Take tasks whose claim lapsed, then waiting ones, turn by turn; whoever had them is fenced off. With a provider, the first attempt of a fresh task is
     journaled too.
 
     Users' turns are locked past those that somebody else has in hand, and a turn that changed since the statement began is left for the next one: so what
     is counted of a user is true, and a turn is only taken away while nothing waits for it. Each user of equal rank gets one task before anybody gets a second.
     As many turns are locked as there are places, so that others find the next ones; more only behind users who have enough, whose turn is passed over.
+
+    Of what runs, tasks whose engine has been silent since then or longer are not counted, neither in all nor of their user.
     """
     rows = await conn.fetch(
         f"""
@@ -39,7 +47,9 @@ async def claim_tasks(
         ), room AS MATERIALIZED (
             SELECT greatest(least(
                 $4::integer - (SELECT count(*) FROM lapsed),
-                CASE WHEN $9::integer IS NOT NULL THEN $9 - (SELECT count(*) FROM task WHERE (kind = 'song') = (SELECT $1::boolean) AND state = 'running') END
+                CASE WHEN $9::integer IS NOT NULL THEN $9 - (
+                    SELECT count(*) FROM task WHERE (kind = 'song') = (SELECT $1::boolean) AND state = 'running' AND {_AT_WORK}
+                ) END
             ), 0) AS places
         ), heads AS MATERIALIZED (
             SELECT user_id, rank, turn_at, version FROM turn WHERE songs = $1 ORDER BY turn_at LIMIT (SELECT places FROM room) FOR UPDATE SKIP LOCKED
@@ -101,7 +111,7 @@ async def claim_tasks(
         ) AS said ORDER BY place
         """,
         songs, now, lease, limit, provider, list(RANKS), [fairness.handicaps[rank] for rank in RANKS], [fairness.running_max[rank] for rank in RANKS],
-        running_max,
+        running_max, silent_since,
     )  # fmt: skip
     claims = [_claim_of(*row) for row in rows if row[0] is not None]
     return Claimed(claims, frozenset(row[1] for row in rows[len(claims) :]))
@@ -112,6 +122,7 @@ def _looked_at(heads: str) -> str:
     return f"""
             SELECT user_id, {heads}.turn_at, handicap, CASE WHEN running_max IS NOT NULL THEN greatest(running_max - (
                 SELECT count(*) FROM task WHERE task.user_id = {heads}.user_id AND (kind = 'song') = (SELECT $1::boolean) AND state = 'running'
+                    AND {_AT_WORK}
             ), 0) END AS fits
             FROM {heads} JOIN terms USING (rank), LATERAL (SELECT version FROM turn WHERE songs = $1 AND turn.user_id = {heads}.user_id LIMIT 1) AS seen
             WHERE seen.version = {heads}.version"""

@@ -56,7 +56,7 @@ class Studio:
     finish: Lane[Finish, Finished | Stale]
     arrive: Lane[Arrival, bool]
     running_max: Callable[[], int | None] = _no_limit
-    """How many tasks the provider is given at a time, in all processes together; asked before every claim."""
+    """How many tasks the provider is given at a time, in all processes together, but for those it has long been silent about; asked before every claim."""
     repeatable: frozenset[str] = frozenset()
     """Names of engines whose open attempts may simply be run again, also after the settings changed the engine."""
 
@@ -76,7 +76,7 @@ class Studio:
         if most is not None:
             async with self.db.transaction() as tx:
                 claimed = await commands.claim_few_tasks(
-                    tx, songs=songs, lease=lease, limit=limit, provider=provider, fairness=fairness, running_max=most
+                    tx, songs=songs, lease=lease, limit=limit, provider=provider, fairness=fairness, running_max=most, silence=self.settings.silence
                 )  # fmt: skip
         else:
             async with self.db.read() as conn:
