@@ -365,6 +365,32 @@ async def test_what_nobody_signed_is_refused_and_leaves_nothing(bank, deps: Deps
     assert (await admin_orders(door))["alerts_total"] == 0
 
 
+@pytest.mark.parametrize("header", ["Sandbox-Signature", "Sandbox-Timestamp", "Sandbox-Nonce"])
+async def test_a_header_that_is_no_text_proves_nothing(bank, deps: Deps, door, user_id: UUID, header: str) -> None:
+    body = await notice(deps, (await recharge(door, user_id))["payment_params"])
+    answer = await tell_raw(door, body, {**sandbox_of(deps).headers_for(body), header: b"\xff\xfe"})
+    assert answer.startswith(b"HTTP/1.1 401 "), answer
+    assert b"X-Error-Code: 10002" in answer
+    assert await bank.db.fetchval("SELECT count(*) FROM payment_notice") == 0
+
+
+async def test_a_signed_notice_counts_whatever_else_its_headers_hold(bank, deps: Deps, door, user_id: UUID) -> None:
+    body = await notice(deps, (await recharge(door, user_id))["payment_params"])
+    answer = await tell_raw(door, body, {**sandbox_of(deps).headers_for(body), "Sandbox-Remark": b"a \xff, an \xc3\xa9"})
+    assert answer.startswith(b"HTTP/1.1 200 "), answer
+    assert await bank.available(user_id) == 110
+    event_hash = hidden.event_hash(bank.vault, "sandbox", orjson.loads(body)["id"])
+    sealed = await bank.db.fetchval("SELECT said_sealed FROM payment_notice")
+    assert hidden.open_notice(bank.vault, "sandbox", event_hash, sealed) == body
+
+
+async def tell_raw(door: Door, body: bytes, headers: Mapping[str, str | bytes]) -> bytes:
+    """The answer to a notice with headers that no client library would send."""
+    lines = [name.encode() + b": " + (value if isinstance(value, bytes) else value.encode()) for name, value in headers.items()]
+    head = f"POST {CALLBACK} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\nConnection: close\r\n"
+    return await door.send_raw(head.encode() + b"\r\n".join(lines) + b"\r\n\r\n" + body)
+
+
 @pytest.mark.parametrize("seconds", [301, -301])
 async def test_a_signature_is_good_for_five_minutes(bank, deps: Deps, door, user_id: UUID, seconds: int) -> None:
     body = await notice(deps, (await recharge(door, user_id))["payment_params"])

@@ -39,12 +39,15 @@ async def _take(simulator: Simulator, request: web.Request) -> web.Response:
     workflow = request.match_info["workflow"]
     if workflow not in WORKFLOWS:
         return web.json_response({"code": 404, "message": f'The requested webhook "POST {workflow}" is not registered.'}, status=404)
-    if not hmac.compare_digest(request.headers.get("X-Darkroom-Secret", "").encode(), simulator.secret.encode()):
+    if not hmac.compare_digest(request.headers.get("X-Darkroom-Secret", "").encode("utf-8", "replace"), simulator.secret.encode()):
         return web.Response(text="Authorization data is wrong!", status=403)
     asked: dict[str, Any] = await request.json()
+    try:
+        behaviour = _behaviour_for(simulator, asked)
+    except (ValueError, TypeError) as error:
+        return web.json_response({"message": f"simulate: {error}"}, status=400)
     simulator.note(simulator.seen, {"workflow": workflow, **{name: value for name, value in asked.items() if name != "attempt_token"}})
     simulator.remember(asked["task_id"], asked["attempt_token"])
-    behaviour = _behaviour_for(simulator, asked)
     if behaviour.manner == "refuse":
         return web.Response(text="Authorization data is wrong!", status=403)
     work = Workflow(simulator, asked, behaviour)
@@ -58,12 +61,9 @@ async def _take(simulator: Simulator, request: web.Request) -> web.Response:
 
 
 def _behaviour_for(simulator: Simulator, asked: dict[str, Any]) -> Behaviour:
-    """What the task's own parameters say (`{"simulate": {"manner": "drop"}}`), else what the control route said."""
+    """What the task's own parameters say (`{"simulate": {"manner": "drop"}}`), else what the control route said. Raises ValueError for what there is not."""
     said = (asked.get("parameters") or {}).get("simulate")
-    try:
-        return Behaviour.of(said) if isinstance(said, dict) else simulator.behaviour
-    except (ValueError, TypeError):
-        return simulator.behaviour
+    return simulator.behaviour if said is None else Behaviour.of(said)
 
 
 class Workflow:

@@ -83,7 +83,9 @@ async def hear_notice(deps: Deps, headers: Mapping[str, str], body: bytes) -> No
     provider.verify(headers, body, now)
     notice = provider.read(body)
     family = f"{provider.signature_header.partition('-')[0]}-".lower()
-    kept = {str(name): value for name, value in headers.items() if name.lower().startswith(family)}
+    # A header may hold bytes that are no text, and is kept as a text that shows them.
+    kept = {str(name): value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace") for name, value in headers.items()
+            if name.lower().startswith(family)}  # fmt: skip
     event_hash = hidden.event_hash(deps.vault, provider.name, notice.event_id)
     sealed = SealedNotice(provider.name, event_hash, notice.order_no, hidden.seal_notice(deps.vault, provider.name, event_hash, kept, body))
     async with deps.db.transaction() as tx:

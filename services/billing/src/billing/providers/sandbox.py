@@ -92,7 +92,7 @@ class SandboxProvider:
         stamp, nonce, signature = (headers.get(name, "") for name in (TIMESTAMP, NONCE, SIGNATURE))
         if not _SECONDS.fullmatch(stamp) or not _NONCE_FORM.fullmatch(nonce):
             raise Unauthorized("the notice is not signed as it should be")
-        if not hmac.compare_digest(self._sign(stamp, nonce, body).encode(), signature.encode()):
+        if not hmac.compare_digest(self._sign(stamp, nonce, body).encode(), signature.encode("utf-8", "replace")):
             raise Unauthorized("the notice's signature does not hold")
         if abs(now.timestamp() - int(stamp)) > SKEW_SECONDS_MAX:
             raise Unauthorized("the notice was signed too long ago")
