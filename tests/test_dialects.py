@@ -2,20 +2,25 @@
 
 import re
 from collections.abc import AsyncIterator
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 import aiohttp
 import pytest
 
+import notify
 from lab.dialects import TABLE, Ask, Refusal, Row, World, differences
 from lab.dialects.callers import Callers
 from lab.dialects.page import PAGE, render
+from lab.dialects.photo.system import CLOSES, FRAMES, SOCKET
 from lab.dialects.plights import CAPS
 from lab.dialects.rows import Who
 from lab.dialects.shapes import MOMENT, WORD, Some
 from lab.hostile.targets import EVERY
 from lab.openapi import Listener
 from lab.rig import rig_running
+from notify.domain import NoticeType
+from notify.schemas import frames
 
 REQUIREMENTS = {
     "photo": """
@@ -114,6 +119,16 @@ def test_a_row_says_what_it_takes_and_how_it_refuses() -> None:
 
 def test_the_page_is_the_table() -> None:
     assert PAGE.read_text() == render(TABLE), "run `python -m lab.dialects`"
+
+
+def test_the_page_names_every_frame_and_every_code_a_socket_is_closed_with() -> None:
+    """What the code can say, no more and no less."""
+    said = {*get_args(NoticeType), *re.findall(r'"type": "(\w+)"', Path(frames.__file__).read_text())}
+    assert said - {"error"} == {shape["type"] for shape in FRAMES.values()}
+    assert '{"type": "error", "message"}' in SOCKET
+    package = Path(notify.__file__).parent
+    closed = {int(code) for path in package.rglob("*.py") for code in re.findall(r"\b(?:1001|4[05]\d\d)\b", path.read_text())}
+    assert closed - {4096} == set(CLOSES)
 
 
 @every_row

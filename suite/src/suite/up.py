@@ -29,7 +29,7 @@ async def up(home: Home, options: Options) -> None:
         if stop.is_set() or not ready.is_set():
             serving.cancel()
         elif not stop.is_set():
-            out.print("Stopping: what was accepted is finished first. Once more cuts it short.", style="dim")
+            out.print("Stopping: requests in hand are answered, tasks go on at the next start. Once more cuts it short.", style="dim")
         stop.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):

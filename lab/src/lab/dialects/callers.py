@@ -68,11 +68,11 @@ class Callers:
         """How a workflow shows that it is ours."""
         return {"X-Darkroom-Secret": self.workflow_secret}
 
-    def notice(self, order_no: str, intent_id: str, *, amount: int) -> tuple[bytes, dict[str, str]]:
+    def notice(self, order_no: str, intent_id: str, *, amount: int, currency: str = "CNY") -> tuple[bytes, dict[str, str]]:
         """What the bank says when an order was paid, and its signature."""
         said = {
             "id": f"sbe_{new_id().hex}", "type": "payment.succeeded", "merchant_id": "darkroom-sandbox", "order_no": order_no, "intent_id": intent_id,
-            "transaction_id": f"sbx_{new_id().hex}", "amount": amount, "currency": "CNY",
+            "transaction_id": f"sbx_{new_id().hex}", "amount": amount, "currency": currency,
         }  # fmt: skip
         body = orjson.dumps(said)
         return body, self.payment_headers(body)

@@ -22,6 +22,22 @@ _HEAD = """# The two dialects
 Every path of both public interfaces: who may ask, what is sent, what is answered, and every refusal. Made from the table in `lab/src/lab/dialects/`
 by `python -m lab.dialects`; every row runs against a live suite through the gateway in `tests/test_dialects.py`.
 
+What neither dialect has (`/v1/...`: prices, uploads in parts, notices, refunds ...) is described at `/docs` and in `/openapi.json` of a running suite.
+
+## Asking
+
+`Authorization: Bearer <token>` says who asks. A login or sign-up answers the token, as `data.token` or, in the song dialect, as `sessionToken`; the song
+dialect's paths take it as `X-LC-Session: <token>` too.
+
+`Accept-Language: en` asks for English sentences. Without it both dialects speak Chinese (`zh`), and `/v1/...` speaks English. Names and codes stay the same.
+
+`Idempotency-Key: <1 to 255 visible characters>` names one attempt, so that it may be sent again. It is taken by uploads, by `POST` of `/api/tasks/create`,
+`/api/credits/recharge`, `/api/scenes`, `/users`, `/works`, `/music/tasks`, `/points/purchase` and `/v1/admin/notices`, and by
+`PUT /api/admin/users/:user_id`; elsewhere it does nothing. The same key and body are answered with what was made before and `Idempotent-Replayed: true`;
+the same key with another body is 422/10006.
+
+## Answers
+
 Answers may gain fields; those named here stay. Besides the refusals of a row: a route that wants a token answers 401/10002 without a good one, an admin
 route 403/10003 to everybody else; a disabled account gets 20003 everywhere (401 in the photo dialect, 403 in the other); a body that is not JSON gets
 400/10001, an unknown path 404/10008, a method the path does not have 405/10001, a body that is too large 413, too many requests 429/10004 and a part that
@@ -50,6 +66,8 @@ def _line(row: Row) -> str:
 
 def _section(row: Row) -> str:
     said = [f"### {row.method} {row.path}\n", f"{row.about}. Wants: {_AUTH[row.auth]}.\n"]
+    if row.note:
+        said.append(f"{row.note}\n")
     if row.takes:
         said.append("| takes | |\n|---|---|\n" + "\n".join(f"| `{name}` | {what} |" for name, what in row.takes.items()) + "\n")
     if row.shape is not None:

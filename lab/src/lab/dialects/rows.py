@@ -49,7 +49,8 @@ class Refusal:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """`takes` is the body or query as the page shows it; `shape` what a success looks like, of a socket the frames by their types."""
+    """`takes` is the body or query as the page shows it; `note` what clients must know besides; `shape` what a success looks like, of a socket the
+    frames by their types."""
 
     dialect: Dialect
     method: str
@@ -61,6 +62,7 @@ class Row:
     status: int = 200
     form: bool = False
     takes: Mapping[str, str] | None = None
+    note: str = ""
     refusals: tuple[Refusal, ...] = ()
 
     def __str__(self) -> str:

@@ -30,9 +30,20 @@ _PAID_2, _PAID_5 = ({"method": "stripe", "amount": amount} for amount in (2, 5))
 
 
 def row(
-    method: str, path: str, auth: Auth, about: str, shape: Any, ask: MakeAsk, *refusals: Refusal, status: int = 200, takes: Mapping[str, str] | None = None
+    method: str,
+    path: str,
+    auth: Auth,
+    about: str,
+    shape: Any,
+    ask: MakeAsk,
+    *refusals: Refusal,
+    status: int = 200,
+    takes: Mapping[str, str] | None = None,
+    note: str = "",
 ) -> Row:
-    return Row(dialect="song", method=method, path=path, auth=auth, about=about, ask=ask, shape=shape, status=status, takes=takes, refusals=refusals)
+    return Row(
+        dialect="song", method=method, path=path, auth=auth, about=about, ask=ask, shape=shape, status=status, takes=takes, note=note, refusals=refusals
+    )  # fmt: skip
 
 
 def _newcomer() -> dict[str, str]:
@@ -240,7 +251,13 @@ SONG: tuple[Row, ...] = (
         Refusal(429, 50005, "too many tasks of theirs are waiting", _song_in_a_crowd, data={"waiting": int, "limit": int}),
         reused("/music/tasks", {"title": "Sea", "prompt": "waves"}, but={"prompt": "wind"}),
         status=201,
-        takes={"title?": "text", "tags?": "[text]", "prompt": "text, unless a photo is named", "negative_tags?": "[text]", "workId?": "id of a photo of mine"},
+        takes={
+            "title?": "text",
+            "tags?": "[text]",
+            "prompt": "text, unless a photo is named",
+            "negative_tags?": "[text]",
+            "workId?": "the `objectId` that `POST /works` answered: the photo the song is made from",
+        },
     ),
     row(
         "GET",
@@ -281,6 +298,10 @@ SONG: tuple[Row, ...] = (
             but={"packageId": "member-30d", "payment": {"method": "stripe", "amount": 5}},
         ),
         status=201,
-        takes={"packageId": "text", "payment": "{method, amount}"},
+        takes={
+            "packageId": "one of `GET /v1/packages` whose `asset` is point",
+            "payment": "{method, amount}: wechat, alipay, stripe or sandbox, and exactly the package's price",
+        },
+        note="`payment.params` is what the client's payment call wants to know; of the sandbox, its `pay_url` is the page where one pays.",
     ),
 )

@@ -331,8 +331,8 @@ def main(
     known: dict[str, Callable[[SettingsT], Awaitable[None]]] = {"serve": lambda settings: serve(settings, open_service), **(commands or {})}
     if migrations is not None:
         known["migrate"] = lambda settings: _migrate_and_tell(settings, name, migrations)
-    wanted = sys.argv[1] if len(sys.argv) > 1 else "serve"
-    if wanted not in known or len(sys.argv) > 2:
+    wanted = " ".join(sys.argv[1:]) or "serve"
+    if wanted not in known:
         sys.stderr.write(f"usage: python -m {name} [{'|'.join(known)}]\n")
         sys.exit(2)
     try:

@@ -5,16 +5,17 @@ from typing import Any
 from lab.dialects.callers import FAILING
 from lab.dialects.photo.words import OK, PICTURE, row
 from lab.dialects.rows import Ask, MakeAsk, Refusal, Row, at
-from lab.dialects.shapes import ID, URL, WORD, Maybe, OneOf, Some
+from lab.dialects.shapes import ID, ORDER_NO, URL, WORD, Maybe, OneOf, Some
 from lab.dialects.world import UNKNOWN, World, photo_data_url
 
 HEALTH = {"status": OneOf(("healthy", "degraded")), "timestamp": WORD, "uptime": float}
 COMPLETE, FAILED = "/api/callback/task-complete", "/api/callback/task-failed"
+ASSET = OneOf(("credit", "point"))
 STORED = {"timestamp": int, "id": ID, "epoch": ID, "seq": int, "ts": int}
 FRAMES = {
     "auth_success": {"type": "auth_success", "message": WORD, "session": ID, "epoch": ID, "seq": int, "recovered": bool, "missed": int},
     "pong": {"type": "pong", "timestamp": int},
-    "task_progress": {"type": "task_progress", "task_id": ID, "progress": int, "message": str, "timestamp": int, "volatile": True},
+    "task_progress": {"type": "task_progress", "task_id": ID, "progress": int, "message": str, "stage": str, "timestamp": int, "volatile": True},
     "task_complete": {"type": "task_complete", "task_id": ID, "result": {"images": Some(PICTURE), "ai_description": str}, **STORED},
     "task_complete (song)": {
         "type": "task_complete", "task_id": ID,
@@ -22,9 +23,14 @@ FRAMES = {
     },
     "task_failed": {"type": "task_failed", "task_id": ID, "error": WORD, "reason": WORD, **STORED},
     "task_cancelled": {"type": "task_cancelled", "task_id": ID, "delivered": int, **STORED},
-    "notification": {"type": "notification", "title": WORD, "content": WORD, "data": dict, **STORED},
+    "work_created": {"type": "work_created", "work_id": ID, "task_id": Maybe(ID), "kind": WORD, "title": str, "public": bool, **STORED},
+    "order_paid": {
+        "type": "order_paid", "order_no": ORDER_NO, "package_id": WORD, "asset": ASSET, "granted": int, "membership_days": int, **STORED,
+    },
+    "membership_changed": {"type": "membership_changed", "change": WORD, "active_until": WORD, "order_no": ORDER_NO, **STORED},
+    "notification": {"type": "notification", "title": WORD, "content": WORD, "message": WORD, "data": dict, **STORED},
     "credits_changed": {
-        "type": "credits_changed", "asset": OneOf(("credit", "point")), "kind": WORD, "amount": int, "available": int, "held": int, "timestamp": int,
+        "type": "credits_changed", "asset": ASSET, "kind": WORD, "amount": int, "available": int, "held": int, "timestamp": int,
         "volatile": True,
     },
 }  # fmt: skip
@@ -34,6 +40,30 @@ def result(asked: dict[str, Any]) -> dict[str, Any]:
     """What a workflow that went well sends."""
     image = {"url": photo_data_url(), "format": "jpeg", "batch_index": 0, "width": 120, "height": 90}
     return {"task_id": asked["task_id"], "attempt_token": asked["attempt_token"], "images": [image], "ai_description": "a fine day"}
+
+
+CLOSES = {
+    1001: "the process stops; the reason is `{retry_after_ms}`",
+    4000: "who asks could not be found out; try again",
+    4005: "the token expired",
+    4008: "the client reads too slowly",
+    4010: "what was missed could not be read; try again",
+    4012: "nothing was heard for a minute, not even a pong",
+    4013: "more than 50 frames in a second",
+    4500: "the token is bad, or its session ended",
+    4501: "a frame that is none of these",
+    4502: "no `auth` in time",
+    4504: "more than 20 sockets of one user",
+    4507: "the account is disabled",
+}
+"""Every code a socket is closed with."""
+SOCKET = f"""A frame is JSON in one text message. The address takes no token, and a page only from the origin of the public address or one of `NOTIFY_ORIGINS`.
+
+The first answer is `auth_success`. Frames with `seq` are kept for 30 days: a `resume` gets all that came after it, in order, and `recovered: false` says that
+this was not possible (then read the lists again). Frames with `volatile` may be left out; what they say can be asked for. `task_complete` has
+`failed_count` when less came than was asked for, `task_cancelled` a `result` when something had come, `credits_changed` a `task_id` when it is about a task.
+WebSocket pings come every 25 seconds. Before a refusal closes the socket it says `{{"type": "error", "message"}}`. Close codes:
+{"; ".join(f"{code} {why}" for code, why in CLOSES.items())}."""
 
 
 async def _complete(world: World) -> Ask:
@@ -76,6 +106,10 @@ async def _socket(world: World) -> Ask:
             await world.ask("POST", "/api/tasks/create", json={"type": "travel", "images": [world.alice.photo_url], **more})
         await world.ask("POST", f"/api/tasks/{await world.fresh_task()}/cancel")
         await world.begun_song(fresh=True)
+        wish = {"packageId": "member-30d", "payment": {"method": "stripe", "amount": 5}}
+        order = await world.ask("POST", "/points/purchase", json=wish)
+        body, headers = world.callers.notice(order["orderNo"], order["payment"]["params"]["intent_id"], amount=500, currency="USD")
+        await world.ask("POST", "/api/credits/payment/callback", body=body, headers=headers)
         notice = {"title": "Tonight", "content": "We move house at ten.", "data": {}, "user_id": world.alice.user_id}
         await world.ask("POST", "/v1/admin/notices", who="admin", json=notice)
 
@@ -146,8 +180,9 @@ SYSTEM: tuple[Row, ...] = (
         Refusal(4501, 0, "a frame of an unknown type", _bad_frame),
         Refusal(4501, 0, "a frame that is not JSON", _no_json),
         status=101,
+        note=SOCKET,
         takes={
-            '{"type": "auth", "token", "resume?"}': "the first frame, within five seconds; resume is {epoch, seq}",
+            '{"type": "auth", "token", "resume?"}': "the first frame, within five seconds; resume is `{epoch, seq}` of the last frame that was seen",
             '{"type": "ping"}': "answered with pong",
             '{"type": "ack", "seq"}': "read until here",
         },

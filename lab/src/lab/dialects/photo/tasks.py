@@ -112,7 +112,7 @@ TASKS: tuple[Row, ...] = (
         takes={
             "type": "fitting, photography, travel",
             "batch_count?": "1 to 50",
-            "images": "[link to an upload, or data URL]",
+            "images": "[the `file_url` an upload was answered with, or data URL]",
             "scene_id?": "text",
             "parameters?": "object",
             "custom_description?": "text, at most 500",

@@ -51,8 +51,10 @@ def row(
     *refusals: Refusal,
     status: int = 200,
     takes: Mapping[str, str] | None = None,
+    note: str = "",
     form: bool = False,
 ) -> Row:
     return Row(
-        dialect="photo", method=method, path=path, auth=auth, about=about, ask=ask, shape=shape, status=status, takes=takes, form=form, refusals=refusals
-    )
+        dialect="photo", method=method, path=path, auth=auth, about=about, ask=ask, shape=shape, status=status, takes=takes, note=note, form=form,
+        refusals=refusals,
+    )  # fmt: skip

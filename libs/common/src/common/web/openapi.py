@@ -21,7 +21,7 @@ _REF = "#/components/schemas/{model}"
 _JSON = "application/json"
 _FORM = "multipart/form-data"
 _SECURITY = {
-    "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": "Where `admin` stands beside it, an operator's"},
+    "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": "A user's token; routes marked `admin` want an operator's"},
     "session": {"type": "apiKey", "in": "header", "name": "X-LC-Session", "description": "The same token, as clients of the song dialect send it"},
 }
 _DONE = {101: "The socket is open", 206: "The part that was asked for", 302: "It lies there", 304: "Nothing changed since"}

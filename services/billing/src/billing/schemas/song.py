@@ -4,7 +4,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from billing.domain import Method, Order, OrderState, Record
 from billing.domain.hidden import params_of
@@ -50,6 +50,19 @@ class PaymentShown(Model):
 
 class PurchaseShown(Model):
     """An order of points, and what the client's payment call wants to know."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "orderNo": "ORDER1767323045678A1B2C3",
+                    "status": "pending",
+                    "packageId": "points-800",
+                    "payment": {"method": "stripe", "amount": 2, "currency": "USD", "params": {"pay_url": "https://example.com/v1/sandbox/pay/sbi_1"}},
+                }
+            ]
+        }
+    )
 
     orderNo: str
     status: OrderState
