@@ -60,6 +60,7 @@ CASES = [
     Case("forged signatures", "forge", "completed", 2, [UNPROVEN, UNPROVEN, TAKEN], {"signs": True}),
     Case("another task's token", "steal", "completed", 2, [UNPROVEN, TAKEN]),
     Case("a superseded attempt", "supersede", "completed", 2, [TAKEN, IGNORED, TAKEN], attempts=2),
+    Case("a manner there is not", "sulk", "failed", 0, [], error_code=50002),
     Case("never", "drop", "failed", 0, [], error_code=50003),
 ]
 

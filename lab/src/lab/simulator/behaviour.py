@@ -23,7 +23,11 @@ class Behaviour:
 
     @classmethod
     def of(cls, said: Mapping[str, Any]) -> "Behaviour":
-        """Raises ValueError for what there is not."""
+        """Raises ValueError or TypeError for what there is not."""
+        if not isinstance(said, Mapping):
+            raise TypeError("a behaviour must be an object")
+        if unknown := set(said) - {"manner", "delay_seconds", "signs"}:
+            raise ValueError(f"a behaviour has no {', '.join(sorted(unknown))}")
         manner = said.get("manner", "well")
         delay_seconds = float(said.get("delay_seconds", cls.delay_seconds))
         if manner not in MANNERS:

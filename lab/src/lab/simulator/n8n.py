@@ -42,11 +42,11 @@ async def _take(simulator: Simulator, request: web.Request) -> web.Response:
     if not hmac.compare_digest(request.headers.get("X-Darkroom-Secret", "").encode("utf-8", "replace"), simulator.secret.encode()):
         return web.Response(text="Authorization data is wrong!", status=403)
     asked: dict[str, Any] = await request.json()
+    simulator.note(simulator.seen, {"workflow": workflow, **{name: value for name, value in asked.items() if name != "attempt_token"}})
     try:
         behaviour = _behaviour_for(simulator, asked)
     except (ValueError, TypeError) as error:
         return web.json_response({"message": f"simulate: {error}"}, status=400)
-    simulator.note(simulator.seen, {"workflow": workflow, **{name: value for name, value in asked.items() if name != "attempt_token"}})
     simulator.remember(asked["task_id"], asked["attempt_token"])
     if behaviour.manner == "refuse":
         return web.Response(text="Authorization data is wrong!", status=403)
