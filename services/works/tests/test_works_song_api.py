@@ -3,6 +3,8 @@
 import asyncio
 import base64
 import hashlib
+import io
+from itertools import product
 from typing import Any
 from uuid import UUID
 
@@ -72,6 +74,27 @@ async def test_a_photo_sent_as_a_form_is_the_same_work(works: Any, pictures: Any
     assert status == 201, work
     assert (work["title"], work["style"], work["tags"], work["isPublic"]) == ("Sea", "folk", ["sea", "sun"], True)
     assert (await works.follow(work["imageUrl"]))[1]["Content-Type"] == "image/jpeg"
+
+
+async def test_a_photo_in_a_form_may_leave_its_type_unsaid(works: Any, pictures: Any) -> None:
+    head = b'--b\r\nContent-Disposition: form-data; name="title"\r\n\r\nSea\r\n--b\r\nContent-Disposition: form-data; name="image"; filename="x.jpg"\r\n\r\n'
+    data, headers = head + pictures.jpeg() + b"\r\n--b--\r\n", {"Content-Type": "multipart/form-data; boundary=b"}
+    status, _, work = await works.ask("POST", "/works", user=new_id(), data=data, headers=headers)
+    assert status == 201, work
+    assert (await works.follow(work["imageUrl"]))[1]["Content-Type"] == "image/jpeg"
+
+
+async def test_a_file_under_another_name_is_told_the_right_one_whatever_its_size(works: Any) -> None:
+    places = (("/works", "file", "image"), ("/api/upload/single", "files", "file"), ("/api/upload/multiple", "photo", "files"))
+    for (path, name, expected), size_bytes in product(places, (0, 300, 300_000, 9_000_000)):
+        form = FormData()
+        form.add_field(name, io.BytesIO(b"\xff" * size_bytes), filename="photo.jpg", content_type="image/jpeg")
+        form.add_field("title", "Lake")
+        status, headers, body = await works.ask("POST", path, user=new_id(), data=form)
+        assert (status, headers["X-Error-Code"]) == (400, "10001"), (path, size_bytes, body)
+        [error] = body["errors"] if "errors" in body else body["details"]["errors"]
+        assert (error["field"], repr(name) in error["message"]) == (expected, True)
+    assert await works.db.fetchval("SELECT (SELECT count(*) FROM work) + (SELECT count(*) FROM file)") == 0
 
 
 async def test_a_form_may_send_its_tags_as_one_list(works: Any) -> None:

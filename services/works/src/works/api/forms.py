@@ -4,6 +4,10 @@ from collections.abc import AsyncIterator
 
 from aiohttp import BodyPartReader
 
+from common.errors import InvalidParameter
+from common.web import Request
+from works.deps import Deps
+
 _CHUNK_BYTES = 64 * 1024
 
 
@@ -11,3 +15,10 @@ async def chunks_of(part: BodyPartReader) -> AsyncIterator[bytes]:
     """The bytes of a part, never whole in memory."""
     while chunk := await part.read_chunk(_CHUNK_BYTES):
         yield chunk
+
+
+async def pass_over(request: Request[Deps], part: BodyPartReader, *, expected: str) -> None:
+    """Leave out a field that nobody asked for. Raises InvalidParameter for a file, unread, with the name that a file is expected under."""
+    if part.filename is not None:
+        raise InvalidParameter.of(expected, f"must be the name of the part with the file, not {(part.name or '')[:80]!r}")
+    await request.read_part(part)

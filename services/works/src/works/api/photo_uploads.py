@@ -12,7 +12,7 @@ from common.web import Answer, Request, Route
 from common.web.photo import Ok
 from works import commands
 from works.api.base64_text import in_chunks, read_picture_text
-from works.api.forms import chunks_of
+from works.api.forms import chunks_of, pass_over
 from works.api.uploads import AT_ONCE, PICTURE_REFUSALS, REPLAYED, UPLOAD_SECONDS, keep_picture, known_together, named, store_together
 from works.deps import Deps
 from works.domain import SavedFile, uploads_folder
@@ -45,7 +45,7 @@ async def upload_single(request: Request[Deps]) -> Answer:
     try:
         async for part in request.parts(bytes_max=request.deps.intake.bytes_max + _FORM_BYTES_MAX):
             if part.name != "file":
-                await request.read_part(part)
+                await pass_over(request, part, expected="file")
             elif saved is not None:
                 raise InvalidParameter.of("file", "only one file is taken")
             else:
@@ -75,7 +75,7 @@ async def _receive_files(request: Request[Deps], spool: AsyncExitStack) -> list[
     try:
         async for part in request.parts(bytes_max=min(_FILES_BYTES_MAX, shapes.FILES_MAX * intake.bytes_max) + _FORM_BYTES_MAX):
             if part.name not in _FILE_FIELDS:
-                await request.read_part(part)
+                await pass_over(request, part, expected="files")
                 continue
             if len(pictures) == shapes.FILES_MAX:
                 raise InvalidParameter.of("files", f"at most {shapes.FILES_MAX} files are taken")

@@ -16,7 +16,7 @@ from common.web.song import SongPage
 from works import queries, store
 from works.api.base64_text import in_chunks, read_picture_text
 from works.api.conditional import shown
-from works.api.forms import chunks_of
+from works.api.forms import chunks_of, pass_over
 from works.api.uploads import REPLAYED, UPLOAD_SECONDS, store_picture
 from works.deps import Deps
 from works.domain import Body, Kept, NewWork, Wanted, Work, owns, uploads_folder
@@ -120,16 +120,16 @@ async def _read_form(request: Request[Deps], spool: AsyncExitStack) -> _Sent:
     picture: Spooled | None = None
     async for part in request.parts(bytes_max=request.deps.intake.bytes_max + _FORM_BYTES_MAX):
         name = part.name
-        if name == "image" and "Content-Type" in part.headers:
+        if name == "image" and ("Content-Type" in part.headers or part.filename is not None):
             if picture is not None:
                 raise InvalidParameter.of("image", "only one image is taken")
             picture = await spool.enter_async_context(request.deps.intake.receive(chunks_of(part)))
         elif name in _LISTS:
             fields.setdefault("tags", []).append(await request.read_text(part))
-        elif name is not None:
+        elif name is not None and (part.filename is None or name in NewSongWork.model_fields):
             fields[name] = await request.read_text(part)
         else:
-            await request.read_part(part)
+            await pass_over(request, part, expected="image")
     work = parse_fields(NewSongWork, fields, request.lang)
     if picture is not None:
         return _Sent(work, picture=picture)
