@@ -42,6 +42,16 @@ async def test_what_works_refuses_opens_no_account(identity: Any, works: Any, sq
     assert await sql("SELECT 1 FROM person") == []
 
 
+@pytest.mark.parametrize("size_bytes", [300, 300_000])
+async def test_a_picture_under_another_name_is_told_the_right_one(identity: Any, works: Any, sql: Any, size_bytes: int) -> None:
+    form = aiohttp.FormData(ADA)
+    form.add_field("photo", io.BytesIO(b"\xff" * size_bytes), filename="me.jpg", content_type="image/jpeg")
+    status, headers, error = await identity.ask("POST", "/users", data=form)
+    assert (status, headers["X-Error-Code"], error["details"]["errors"][0]["field"]) == (400, "10001", "avatar")
+    assert "'photo'" in error["details"]["errors"][0]["message"]
+    assert (works.asked, await sql("SELECT 1 FROM person")) == ([], [])
+
+
 async def test_a_picture_past_ten_mebibytes_is_refused_before_works_hears_of_it(identity: Any, works: Any) -> None:
     form = aiohttp.FormData(ADA)
     form.add_field("avatar", io.BytesIO(b"\xff" * (10 * 1024**2 + 1)), filename="me.jpg", content_type="image/jpeg")

@@ -201,6 +201,13 @@ async def test_a_page_runs_nothing_but_its_own_script(identity: Any, path: str) 
     assert all(part.startswith(f' src="{path}') for part in text.split("<script")[1:])
 
 
+async def test_what_the_page_asks_of_a_password_goes_with_the_form(identity: Any) -> None:
+    async with identity.open("/v1/password-resets") as page, identity.open("/v1/password-resets/page.js") as script:
+        shown, done = await page.text(), (await script.text()).partition("if (answer.ok) {")[2].partition("}")[0]
+    assert '<p id="rules" data-en="At least 8 characters.' in shown
+    assert 'document.getElementById("rules").hidden = true;' in done
+
+
 async def test_a_mail_is_written_in_the_language_that_was_asked_in(identity: Any, sql: Any, pass_of_a_service: Any) -> None:
     await identity.sign_up()
     _, first = await address(identity, pass_of_a_service, await next_mail(sql, "email_verification"))

@@ -12,6 +12,7 @@ from common.errors import (
     FileTooLarge,
     FileTypeRefused,
     FileUnreadable,
+    InvalidParameter,
     PayloadTooLarge,
     ServiceError,
     WrongPassword,
@@ -47,9 +48,7 @@ async def sign_up(request: Request[Deps]) -> Answer:
         done = await deps.signups(await _complete(request, wish, user_id, email_hash, request_hash, avatar_key))
     if done.person.disabled:
         raise AccountDisabled()
-    headers = {**_SECRET, "Location": f"/users/{done.person.user_id}"}
-    if done.replayed:
-        headers["Idempotent-Replayed"] = "true"
+    headers = {**_SECRET, "Idempotent-Replayed": "true"} if done.replayed else _SECRET
     return Answer(await _render(request, done.person, wish.email), status=201, headers=headers)
 
 
@@ -111,6 +110,8 @@ async def _read_form(request: Request[Deps]) -> SignUp:
             fields["avatar"] = await _read_picture(request, part)
         elif part.name in ("username", "email", "password", "avatar"):
             fields[part.name] = await request.read_text(part)
+        elif part.filename is not None:
+            raise InvalidParameter.of("avatar", f"must be the name of the part with the picture, not {(part.name or '')[:80]!r}")
         else:
             async for _ in request.pieces(part, bytes_max=FORM_BYTES_MAX):
                 pass

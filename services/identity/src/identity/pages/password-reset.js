@@ -18,6 +18,7 @@ form.addEventListener("submit", async (event) => {
     });
     if (answer.ok) {
       form.hidden = true;
+      document.getElementById("rules").hidden = true;
       say("密码已更新，请重新登录。", "The password is set. Please log in again.");
     } else if (answer.status === 401) {
       say("链接已使用、已过期或无效，请重新申请。", "This link was used, is too old or was never sent. Please ask for a new one.");
