@@ -262,6 +262,15 @@ def test_odd_field_errors_still_have_a_sentence() -> None:
     assert field_text("uuid_parsing", "en") == "must be an id"
 
 
+@pytest.mark.parametrize(("kind", "bound", "thing"), [("too_short", "min_length", "item"), ("too_long", "max_length", "item")])
+def test_one_is_one_and_not_several(kind: str, bound: str, thing: str) -> None:
+    word = "least" if bound == "min_length" else "most"
+    for each, name in ((kind, thing), (f"string_{kind}", "character")):
+        assert field_text(each, "en", {bound: 1}) == f"must have at {word} 1 {name}"
+        assert field_text(each, "en", {bound: 2}) == f"must have at {word} 2 {name}s"
+        assert "1 " in field_text(each, "zh", {bound: 1})
+
+
 def test_a_refusal_with_text_that_is_no_unicode_is_still_rendered() -> None:
     error = InvalidParameter("x", errors=[FieldError("\udcff", "is not valid")])
     _, body, _ = render_error(error, dialect="photo", lang="zh", path="/api/x", request_id="r", problem=False)

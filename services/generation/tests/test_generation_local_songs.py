@@ -16,7 +16,7 @@ from generation.providers.local.lettering import printable
 from generation.providers.local.mastering import loudness_lufs
 from generation.providers.local.moods import MOODS
 from generation.providers.local.score import MELODY_RANGE, Plan, Score, compose, scale_pitch
-from generation.providers.local.songs import Song, make_song, plan_song
+from generation.providers.local.songs import Song, describe_song, make_song, plan_song
 from generation.providers.local.synth import render_part
 from generation.providers.local.vision import Traits, describe, look
 
@@ -235,6 +235,18 @@ def test_an_instrumental_song_has_no_voice_and_no_words() -> None:
     made = sing("calm", instrumental=True)
     assert made.lyrics == ""
     assert "voice" not in {note.part for note in compose(plan_song(look(photo("calm")), words="", negative_tags=(), instrumental=True, seed=5)).notes}
+
+
+@pytest.mark.parametrize(
+    ("prompt", "begins"),
+    [
+        ("a calm evening at the lake", "a calm evening at the lake. "), ("waves. ", "waves. "), ("why?", "why? "), ("湖边的黄昏", "湖边的黄昏。"), ("", ""),
+    ],
+)  # fmt: skip
+def test_what_was_asked_and_what_was_made_of_it_are_two_sentences(prompt: str, begins: str) -> None:
+    plan = plan_song(traits(), words=prompt, negative_tags=(), instrumental=False, seed=1)
+    made = f"{plan.key_name}, {plan.tempo:.0f} beats a minute, led by {plan.mood.lead}."
+    assert describe_song(plan, prompt) == begins + made
 
 
 @SONGS

@@ -74,6 +74,14 @@ _FIELD_TEXTS: Mapping[str, tuple[str, str]] = {
     "invalid": ("无效", "is not valid"),
 }
 
+_SINGULARS: Mapping[str, tuple[str, str]] = {
+    "string_too_short": ("min_length", "must have at least 1 character"),
+    "string_too_long": ("max_length", "must have at most 1 character"),
+    "too_short": ("min_length", "must have at least 1 item"),
+    "too_long": ("max_length", "must have at most 1 item"),
+}
+"""What English says where the bound of this name is one."""
+
 _KINDS: Mapping[str, str] = {
     "json_invalid": "json",
     "literal_error": "choice",
@@ -100,6 +108,9 @@ def text(slug: str, lang: Lang) -> str:
 
 def field_text(kind: str, lang: Lang, context: Mapping[str, Any] | None = None, fallback: str | None = None) -> str:
     """What is wrong with a field, from a validator's error type; a validator's own sentence is the fallback."""
+    bound, singular = _SINGULARS.get(kind, ("", ""))
+    if bound and lang == "en" and (context or {}).get(bound) == 1:
+        return singular
     known = _FIELD_TEXTS.get(_KINDS.get(kind, kind))
     if known is None:
         known = next((_FIELD_TEXTS[name] for stem, name in _STEMS.items() if kind.startswith(stem)), None)

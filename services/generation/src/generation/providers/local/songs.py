@@ -32,6 +32,8 @@ SEND_LEVEL = 0.34
 ENCODE_QUALITY = 0.3
 """libsndfile's compression level: 0 is best, 1 is smallest."""
 SWING_BEATS = 0.12
+_WIDE_ENDS = "。！？"
+_SENTENCE_ENDS = f".!?…{_WIDE_ENDS}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +81,7 @@ def make_song(
         title=name,
         tags=tuple(tags) or _own_tags(plan),
         lyrics="" if instrumental else write_lyrics(plan.mood, colours=traits.colours if traits else (), prompt=prompt, seed=seed),
-        description=_say(plan, prompt or (said.prompt if said else "")),
+        description=describe_song(plan, prompt or (said.prompt if said else "")),
     )
 
 
@@ -140,6 +142,12 @@ def _own_tags(plan: Plan) -> tuple[str, ...]:
     return (plan.mood.name, pace, plan.mood.lead)
 
 
-def _say(plan: Plan, prompt: str) -> str:
+def describe_song(plan: Plan, prompt: str) -> str:
+    """What was asked for and what was made of it, each a sentence."""
     made = f"{plan.key_name}, {plan.tempo:.0f} beats a minute, led by {plan.mood.lead}."
-    return f"{prompt} {made}".strip()
+    asked = prompt.strip()
+    if not asked:
+        return made
+    if asked[-1] not in _SENTENCE_ENDS:
+        asked += "." if asked[-1].isascii() else "。"
+    return asked + made if asked[-1] in _WIDE_ENDS else f"{asked} {made}"
