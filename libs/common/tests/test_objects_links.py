@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 
 from common.errors import FileNotFound, Forbidden
-from common.objects import UrlSigner
+from common.objects import UrlSigner, former_thumbnail_key, source_of_thumbnail, thumbnail_key
 from common.testing.doors import SECRET
 
 KEY = "results/01890000-0000-7000-8000-000000000001/0-" + "ab" * 32 + ".webp"
@@ -72,3 +72,23 @@ def test_a_link_proves_its_key_whatever_its_age_and_host(signer: UrlSigner) -> N
     assert signer.key_of(url.replace("127.0.0.1:8080", "photos.example")) == KEY
     for other in ("", "x", "http://[", KEY, url.replace("sig=", "sig=a"), url.replace("exp=", "x="), "http://a/files/x?" + "&".join("a=1" for _ in range(50))):
         assert signer.key_of(other) is None
+
+
+@pytest.mark.parametrize(
+    ("picture", "small"),
+    [("a/0-ab.webp", "a/thumb-0-ab.webp"), ("a/ab.jpg", "a/thumb-ab-jpg.webp"), ("ab.jpeg", "thumb-ab-jpeg.webp"), ("a/b/ab.png", "a/b/thumb-ab-png.webp")],
+)
+def test_a_small_picture_has_one_extension_and_leads_to_its_picture_under_its_former_name_too(picture: str, small: str) -> None:
+    assert thumbnail_key(picture) == small
+    assert former_thumbnail_key(picture) == f"{picture.rpartition('/')[0]}/thumb-{picture.rpartition('/')[2]}.webp".removeprefix("/")
+    for name in (small, f"{small.rpartition('thumb-')[0]}thumb-{picture.rpartition('/')[2]}.webp"):
+        assert source_of_thumbnail(name) == picture
+        assert (thumbnail_key(name), former_thumbnail_key(name)) == (None, None)
+
+
+def test_no_two_pictures_share_a_small_one() -> None:
+    pictures = [f"{stem}.{extension}" for stem in ("a", "a-jpg", "a-png", "a.jpg", "a.webp", "a-webp", "a-b") for extension in ("jpg", "jpeg", "png", "webp")]
+    for picture in pictures:
+        assert source_of_thumbnail(thumbnail_key(picture) or "") == picture
+    assert len({thumbnail_key(picture) for picture in pictures}) == len(pictures)
+    assert [source_of_thumbnail(name) for name in ("a.webp", "thumb-a.jpg", "thumb-a.ogg.webp/x", "thumb-a.ogg.webp")] == [None] * 4

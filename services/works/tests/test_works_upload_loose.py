@@ -13,7 +13,7 @@ from aiohttp import FormData
 from common.errors import Unavailable
 from common.events import Item, UserUpdated
 from common.ids import new_id
-from common.objects import thumbnail_key
+from common.objects import former_thumbnail_key, thumbnail_key
 from works import commands, consumers, upkeep
 from works.api.base64_text import in_chunks
 from works.domain import StorageTerms
@@ -64,12 +64,16 @@ async def test_a_deleted_uploads_bytes_stay_as_long_as_a_task_may_need_them_and_
 async def test_the_small_picture_goes_with_its_picture(works: Any, pictures: Any) -> None:
     user = new_id()
     file = await uploaded(works, pictures.png(), user=user)
-    small = thumbnail_key(file["file_path"])
+    small, former = thumbnail_key(file["file_path"]), former_thumbnail_key(file["file_path"])
     assert small is not None
-    await works.deps.thumbnails.look(small)
+    assert former is not None
+    assert former != small
+    for one in (small, former):
+        await works.deps.thumbnails.look(one)
+        assert await is_there(works, one)
     await take_back(works, file, user=user)
     await look(works, hours=3)
-    assert not await is_there(works, small)
+    assert [await is_there(works, one) for one in (small, former)] == [False, False]
 
 
 async def test_what_a_work_shows_stays(works: Any, pictures: Any) -> None:

@@ -137,6 +137,13 @@ class TestSmallPictures:
         picture = Image.open(io.BytesIO(body))
         assert (status, headers["Content-Type"], picture.format, picture.size) == (200, "image/webp", "WEBP", (400, 300))
 
+    async def test_a_link_that_the_version_before_gave_out_still_leads_to_one(self, works: Any, pictures: Any) -> None:
+        key, _ = await shown(works, pictures, name="WEBP")
+        assert key.endswith(".webp")
+        folder, _, name = key.rpartition("/")
+        status, headers, body = await works.follow(works.deps.signer.sign(f"{folder}/thumb-{name}.webp", now=works.clock.now()))
+        assert (status, headers["Content-Type"], Image.open(io.BytesIO(body)).size) == (200, "image/webp", (400, 300))
+
     async def test_what_is_small_already_keeps_its_size(self, works: Any, pictures: Any) -> None:
         _, url = await shown(works, pictures, size=(64, 48))
         assert Image.open(io.BytesIO((await works.follow(url))[2])).size == (64, 48)
@@ -162,8 +169,9 @@ class TestSmallPictures:
         assert list((works.folder / "spool").iterdir()) == []
 
     async def test_nothing_is_made_of_what_is_not_there_or_without_a_signature(self, works: Any, pictures: Any) -> None:
-        missing = works.deps.signer.sign(f"results/{new_id()}/thumb-0-{'cd' * 32}.webp.webp", now=works.clock.now())
-        assert (await works.follow(missing))[0] == 404
+        for name in ("webp", "webp.webp"):
+            missing = works.deps.signer.sign(f"results/{new_id()}/thumb-0-{'cd' * 32}.{name}", now=works.clock.now())
+            assert (await works.follow(missing))[0] == 404
         key, url = await shown(works, pictures)
         assert (await works.follow(url.partition("?")[0]))[0] == 404
         small = thumbnail_key(key)

@@ -5,7 +5,7 @@ from datetime import timedelta
 import structlog
 
 from common.errors import Unavailable
-from common.objects import thumbnail_key
+from common.objects import former_thumbnail_key, thumbnail_key
 from works import commands, store
 from works.deps import Deps
 from works.domain import PLAY_COUNTS_AFTER
@@ -37,9 +37,9 @@ async def _remove(deps: Deps, key: str) -> None:
     async with deps.db.transaction() as tx:
         if await commands.claim_unnamed(tx, key):
             await deps.objects.delete(key)
-            small = thumbnail_key(key)
-            if small is not None:
-                await deps.objects.delete(small)
+            for small in (thumbnail_key(key), former_thumbnail_key(key)):
+                if small is not None:
+                    await deps.objects.delete(small)
             log.info("object.removed", key=key)
 
 

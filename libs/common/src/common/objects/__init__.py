@@ -4,7 +4,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from common.objects.folder import FolderObjects
-from common.objects.keys import check_key, content_type_of, is_key, sha256_of, source_of_thumbnail, thumbnail_key
+from common.objects.keys import check_key, content_type_of, former_thumbnail_key, is_key, sha256_of, source_of_thumbnail, thumbnail_key
 from common.objects.links import OTHERS_LINK_SECONDS, OWNER_LINK_SECONDS, UrlSigner
 from common.objects.s3 import S3Objects, S3Place
 from common.objects.store import CHUNK_BYTES, ObjectInfo, ObjectStore, Shown, WriteLink
@@ -12,7 +12,7 @@ from common.settings import SettingsError, SharedSettings
 
 __all__ = [
     "CHUNK_BYTES", "OTHERS_LINK_SECONDS", "OWNER_LINK_SECONDS", "FolderObjects", "ObjectInfo", "ObjectStore", "S3Objects", "S3Place", "Shown",
-    "UrlSigner", "WriteLink", "check_key", "content_type_of", "is_key", "open_objects", "open_store", "sha256_of",
+    "UrlSigner", "WriteLink", "check_key", "content_type_of", "former_thumbnail_key", "is_key", "open_objects", "open_store", "sha256_of",
     "source_of_thumbnail", "thumbnail_key",
 ]  # fmt: skip
 

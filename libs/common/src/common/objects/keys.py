@@ -8,6 +8,8 @@ from collections.abc import Mapping
 _KEY_LENGTH_MAX = 512
 _KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
 _SMALL = "thumb-"
+_PICTURES = (".jpg", ".jpeg", ".png", ".webp")
+_MARKS = ("-jpg", "-jpeg", "-png")
 _NAMED_BY_CONTENT = re.compile(r"(?:^|/)(?:[0-9]+-|cover-)?([0-9a-f]{64})\.[a-z0-9]+$")
 _TYPES: Mapping[str, str] = {
     ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png", ".webp": "image/webp", ".mp3": "audio/mpeg", ".ogg": "audio/ogg",
@@ -47,18 +49,30 @@ def sha256_of(key: str) -> str | None:
 
 
 def thumbnail_key(key: str) -> str | None:
-    """Where the small picture of a picture lies; None for what is none, or is small already."""
+    """Where the small picture of a picture lies, a WebP: `thumb-a.webp` of a.webp, `thumb-a-jpg.webp` of a.jpg. None for what is none, or is small already."""
     folder, slash, name = key.rpartition("/")
     stem, _, extension = name.rpartition(".")
-    if extension not in ("jpg", "jpeg", "png", "webp") or stem.startswith(_SMALL):
-        return None
-    return f"{folder}{slash}{_SMALL}{stem}.{extension}.webp"
+    if "." in stem or stem.endswith(_MARKS):
+        return former_thumbnail_key(key)  # so that no two pictures share one
+    mark = "" if extension == "webp" else f"-{extension}"
+    return f"{folder}{slash}{_SMALL}{stem}{mark}.webp" if _may_be_shrunk(name) else None
+
+
+def former_thumbnail_key(key: str) -> str | None:
+    """Where the version before put it, with both extensions; links to it were given out."""
+    folder, slash, name = key.rpartition("/")
+    return f"{folder}{slash}{_SMALL}{name}.webp" if _may_be_shrunk(name) else None
 
 
 def source_of_thumbnail(key: str) -> str | None:
-    """The key of the picture that a small picture was made of; None for what is no small picture."""
+    """The key of the picture that a small picture was made of, whichever version named it; None for what is no small picture."""
     folder, slash, name = key.rpartition("/")
     if not name.startswith(_SMALL) or not name.endswith(".webp"):
         return None
-    source = f"{folder}{slash}{name.removeprefix(_SMALL).removesuffix('.webp')}"
-    return source if thumbnail_key(source) == key else None
+    stem = f"{folder}{slash}{name.removeprefix(_SMALL).removesuffix('.webp')}"
+    marked, _, extension = stem.rpartition("-")
+    return next((source for source in (stem, f"{marked}.{extension}", f"{stem}.webp") if key in (thumbnail_key(source), former_thumbnail_key(source))), None)
+
+
+def _may_be_shrunk(name: str) -> bool:
+    return name.endswith(_PICTURES) and not name.startswith(_SMALL)
