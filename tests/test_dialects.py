@@ -134,9 +134,12 @@ def test_the_page_names_every_frame_and_every_code_a_socket_is_closed_with() -> 
 @every_row
 async def test_a_row_answers_as_written(world: World, row: Row) -> None:
     ask = await row.ask(world)
-    status, body, _ = await world.send(row.method, ask, who=owner_of(row, ask))
+    status, body, headers = await world.send(row.method, ask, who=owner_of(row, ask))
     assert status == row.status, body
     assert differences(row.shape, body) == []
+    if "location" in headers:
+        status, body, _ = await world.send("GET", Ask(path=headers["location"]), who=owner_of(row, ask))
+        assert status == 200, f"what was made is said to be at {headers['location']}: {body}"
 
 
 @every_row

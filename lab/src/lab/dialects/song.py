@@ -207,6 +207,7 @@ SONG: tuple[Row, ...] = (
         Refusal(413, 60004, "no more room: something must be deleted first", _work_of_a_hoarder, data={"used_bytes": int, "bytes_max": int}),
         bad("/works", "a picture from elsewhere", {"title": "x", "image": "https://example.com/photo.jpg"}),
         Refusal(400, 10001, "another's upload", _work_of_anothers_upload),
+        Refusal(400, 10001, "a picture under another name", at("/works", form={"title": "x", "file": b"\xff" * 300_000})),
         bad("/works", "no title", {"image": photo_data_url()}),
         bad("/works", "tags that are no list", {"title": "x", "image": photo_data_url(), "tags": "sea"}),
         reused("/works", {"title": "Sea", "image": photo_data_url()}, but={"title": "Lake"}),
