@@ -25,7 +25,7 @@ from common.ids import new_id
 from notify import commands, postman, store
 from notify.clients import Address
 from notify.consumers import on_order_paid
-from notify.domain import TRIES_MAX, Delivery
+from notify.domain import TRIES_MAX, Bought, Delivery
 from notify.mailbox import build_mailbox
 from notify.mailers import FolderMailer, MailRefused, SmtpMailer, open_mailer
 from notify.templates import Mail, render
@@ -149,6 +149,26 @@ async def test_a_name_is_text_and_never_markup() -> None:
     assert "ORDER1" in mail.text
 
 
+@pytest.mark.parametrize(
+    ("bought", "en", "zh"),
+    [
+        (Bought("credit", 100, 0, 990, "CNY"), "ORDER1 is paid: 100 credits for 9.90 CNY.", "ORDER1 已付款成功（100 积分，共 9.90 CNY）"),
+        (
+            Bought("point", 1, 1, 5, "USD"),
+            "ORDER1 is paid: 1 day of membership and 1 point for 0.05 USD",
+            "ORDER1 已付款成功（1 天会员、1 积分，共 0.05 USD",
+        ),
+        (None, "ORDER1 is paid. Thank you.", "ORDER1 已付款成功，感谢"),
+    ],
+)
+async def test_a_receipt_says_what_was_bought_and_for_how_much(bought: Bought | None, en: str, zh: str) -> None:
+    for lang, sentence in (("en", en), ("zh", zh)):
+        address = Address(email="a@b.example", name="Ada", lang=lang)  # type: ignore[arg-type]
+        mail = render("order_paid", address, ref="ORDER1", bought=bought)
+        assert sentence in mail.text
+        assert sentence in mail.html
+
+
 class Sink:
     """An SMTP server's memory; refuses addresses at `nowhere.example`, puts off those at `later.example`."""
 
@@ -238,6 +258,7 @@ async def test_a_paid_order_is_told_in_the_feed_and_by_one_mail(office: Office) 
                 await on_order_paid(deps, tx, [event])  # type: ignore[arg-type]
     await office.send()
     assert len(office.mails()) == 1
-    assert fact.order_no in office.mails()[0].get_body(("plain",)).get_content()
+    said = office.mails()[0].get_body(("plain",)).get_content()
+    assert f"order {fact.order_no} is paid: 30 days of membership and 2000 points for 5.00 USD." in said
     [notice] = await store.list_notices(office.db, fact.user_id, after_seq=0, limit=5)
     assert (notice.type, notice.payload["order_no"]) == ("order_paid", fact.order_no)

@@ -25,7 +25,7 @@ from common.events import (
 from common.revocations import on_session_revoked
 from notify import commands, store
 from notify.deps import Deps
-from notify.domain import Delivery, News
+from notify.domain import Bought, Delivery, News
 from notify.schemas.frames import render_credits, render_progress
 
 subscriptions = Subscriptions(group="notify")
@@ -43,7 +43,8 @@ async def on_news(deps: Deps, tx: Tx, events: Sequence[Event[Fact]]) -> None:
 async def on_order_paid(deps: Deps, tx: Tx, events: Sequence[Event[OrderPaid]]) -> None:
     """A notice and a receipt by mail; both carry the fact's own id, so they are made once."""
     await on_news(deps, tx, events)
-    await commands.keep_deliveries(tx, [Delivery(event.event_id, event.fact.user_id, "order_paid", event.fact.order_no) for event in events])
+    receipts = [Delivery(event.event_id, event.fact.user_id, "order_paid", event.fact.order_no, bought=_bought(event.fact)) for event in events]
+    await commands.keep_deliveries(tx, receipts)
     tx.after_commit(deps.mail_asked.set)
 
 
@@ -78,6 +79,10 @@ async def on_credits_changed(deps: Deps, events: Sequence[Event[CreditsChanged]]
         fact = event.fact
         if deps.hub.is_connected(fact.user_id):
             deps.hub.push_credits(fact.user_id, fact.asset, fact.sequence, render_credits(fact, now_ms))
+
+
+def _bought(fact: OrderPaid) -> Bought:
+    return Bought(fact.asset, fact.granted, fact.membership_days, fact.price_minor, fact.currency)
 
 
 def _news(event: Event[Fact]) -> News:

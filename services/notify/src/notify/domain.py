@@ -89,6 +89,17 @@ class Announcement:
 
 
 @dataclass(frozen=True, slots=True)
+class Bought:
+    """What a receipt is for, and what it cost in the currency's minor unit."""
+
+    asset: str
+    granted: int
+    membership_days: int
+    price_minor: int
+    currency: str
+
+
+@dataclass(frozen=True, slots=True)
 class Delivery:
     """A message somebody asked for, to be sent outside."""
 
@@ -97,6 +108,7 @@ class Delivery:
     template: str
     ref: str
     tries: int = 0
+    bought: Bought | None = None
 
 
 _BACK_OFF_SECONDS = (5, 30, 120, 600, 1800, 7200, 14400, 28800, 43200)

@@ -31,7 +31,7 @@ async def _send(deps: Deps, identity: Identity, mailer: Mailer, one: Delivery) -
         if not templates.is_known(one.template):
             raise MailRefused(f"no template {one.template}")
         address = await identity.address_of(one)
-        await mailer.send(one.delivery_id, address.email, templates.render(one.template, address, ref=one.ref))
+        await mailer.send(one.delivery_id, address.email, templates.render(one.template, address, ref=one.ref, bought=one.bought))
     except (Unavailable, OSError, TimeoutError) as error:
         await _try_later(deps, one, f"{type(error).__name__}: {error}")
     except (ServiceError, MailRefused) as error:

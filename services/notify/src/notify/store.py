@@ -8,7 +8,7 @@ import asyncpg
 import orjson
 
 from common.db import Database
-from notify.domain import Announcement, Delivery, Head, Notice
+from notify.domain import Announcement, Bought, Delivery, Head, Notice
 
 _CHUNK_BYTES_MAX = 7800
 
@@ -165,15 +165,16 @@ async def insert_deliveries(conn: asyncpg.Connection, deliveries: Sequence[Deliv
     """Keep what was asked for, due at once."""
     await conn.execute(
         """
-        INSERT INTO delivery (delivery_id, user_id, template, ref, due_at, created_at)
-        SELECT d.delivery_id, d.user_id, d.template, d.ref, $5, $5
-        FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[]) AS d (delivery_id, user_id, template, ref) ORDER BY d.delivery_id
+        INSERT INTO delivery (delivery_id, user_id, template, ref, bought, due_at, created_at)
+        SELECT d.delivery_id, d.user_id, d.template, d.ref, d.bought::jsonb, $6, $6
+        FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[]) AS d (delivery_id, user_id, template, ref, bought) ORDER BY d.delivery_id
         ON CONFLICT DO NOTHING
         """,
         [one.delivery_id for one in deliveries],
         [one.user_id for one in deliveries],
         [one.template for one in deliveries],
         [one.ref for one in deliveries],
+        [orjson.dumps(one.bought).decode() if one.bought is not None else None for one in deliveries],
         now,
     )
 
@@ -185,13 +186,17 @@ async def claim_deliveries(db: Database, *, lease: timedelta, limit: int) -> lis
         """
         UPDATE delivery SET due_at = $2, tries = tries + 1
         WHERE delivery_id IN (SELECT delivery_id FROM delivery WHERE state = 'waiting' AND due_at <= $1 ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED)
-        RETURNING delivery_id, user_id, template, ref, tries
+        RETURNING delivery_id, user_id, template, ref, tries, bought::text
         """,
         now,
         now + lease,
         limit,
     )
-    return [Delivery(row["delivery_id"], row["user_id"], row["template"], row["ref"], row["tries"]) for row in rows]
+    return [Delivery(row["delivery_id"], row["user_id"], row["template"], row["ref"], row["tries"], _bought_of(row["bought"])) for row in rows]
+
+
+def _bought_of(kept: str | None) -> Bought | None:
+    return Bought(**orjson.loads(kept)) if kept is not None else None
 
 
 async def end_delivery(db: Database, one: Delivery, *, error: str | None) -> None:
