@@ -57,13 +57,17 @@ CLOSES = {
     4507: "the account is disabled",
 }
 """Every code a socket is closed with."""
+_CODES = "\n".join(f"| {code} | {why} |" for code, why in CLOSES.items())
 SOCKET = f"""A frame is JSON in one text message. The address takes no token, and a page only from the origin of the public address or one of `NOTIFY_ORIGINS`.
 
 The first answer is `auth_success`. Frames with `seq` are kept for 30 days: a `resume` gets all that came after it, in order, and `recovered: false` says that
 this was not possible (then read the lists again). Frames with `volatile` may be left out; what they say can be asked for. `task_complete` has
 `failed_count` when less came than was asked for, `task_cancelled` a `result` when something had come, `credits_changed` a `task_id` when it is about a task.
-WebSocket pings come every 25 seconds. Before a refusal closes the socket it says `{{"type": "error", "message"}}`. Close codes:
-{"; ".join(f"{code} {why}" for code, why in CLOSES.items())}."""
+WebSocket pings come every 25 seconds. Before a refusal closes the socket it says `{{"type": "error", "message"}}`.
+
+| close code | when |
+|---|---|
+{_CODES}"""
 
 
 async def _complete(world: World) -> Ask:

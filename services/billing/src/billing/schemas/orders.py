@@ -87,8 +87,8 @@ class RechargeShown(Model):
     """An order and what the client's payment call wants to know."""
 
     order_no: str
-    amount: float
-    credits: int
+    amount: float = Field(examples=[9.9])
+    credits: int = Field(examples=[100])
     payment_method: Method
     payment_params: dict[str, Any]
 
