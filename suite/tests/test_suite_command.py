@@ -19,6 +19,11 @@ from typing import Any
 import asyncpg
 import pytest
 
+from common.events.catalog import FACTS
+from suite.embedded.parts import is_port_taken
+from suite.home import Home, SuiteError
+from suite.ports import choose_ports
+
 START_SECONDS_MAX = 120
 STOP_SECONDS_MAX = 60
 
@@ -154,6 +159,33 @@ def test_reset_leaves_a_running_suite_alone(started: Darkroom) -> None:
     assert started.run("status").returncode == 0
 
 
+def test_reset_says_that_a_suite_runs_before_it_asks(started: Darkroom) -> None:
+    refused = started.run("reset")
+    assert refused.returncode == 1
+    assert "already runs here" in refused.stderr
+    assert "Take away" not in refused.stdout + refused.stderr
+
+
+@pytest.mark.parametrize("words", [("status",), ("status", "-o", "json"), ("topics", "list")])
+def test_a_reader_who_goes_away_ends_a_command_quietly(started: Darkroom, words: tuple[str, ...]) -> None:
+    readable, writable = os.pipe()
+    os.close(readable)
+    try:
+        done = subprocess.run([sys.executable, "-m", "suite", *words], cwd=started.folder, stdout=writable, stderr=subprocess.PIPE, timeout=60, check=False)
+    finally:
+        os.close(writable)
+    assert done.stderr == b""
+    assert not (started.folder / ".darkroom/logs/faults.log").exists()
+
+
+def test_taking_more_than_there_is_says_what_there_is(started: Darkroom) -> None:
+    before = _credits(started)
+    refused = started.run("grant", "demo", f"-{before + 1000}")
+    assert refused.returncode == 1
+    assert f"demo has only {before} credits" in refused.stderr
+    assert _credits(started) == before
+
+
 def test_grants_reach_the_account_by_every_name(started: Darkroom) -> None:
     before = _credits(started)
     assert started.run("grant", "demo", "5").returncode == 0
@@ -192,6 +224,13 @@ async def test_a_dead_letter_is_listed_and_given_back(started: Darkroom) -> None
 def test_the_memory_bus_needs_no_topics(started: Darkroom) -> None:
     assert "needs no topics" in started.run("topics", "apply").stdout
     assert "task.completed" in started.run("topics", "list").stdout
+
+
+def test_no_topic_is_cut_on_a_narrow_console(fresh: Darkroom) -> None:
+    lines = fresh.run("topics", "list", COLUMNS="40").stdout.splitlines()
+    assert {fact.topic for fact in FACTS} == {line.split()[0] for line in lines[1:]}
+    told = json.loads(fresh.run("topics", "list", "-o", "json").stdout)
+    assert {fact.topic: list(fact.groups) for fact in FACTS} == {fact["topic"]: fact["groups"] for fact in told}
 
 
 def test_a_background_job_deafened_to_sigint_hears_it(enduring: Darkroom) -> None:
@@ -252,8 +291,20 @@ def test_taken_ports_are_all_named(fresh: Darkroom) -> None:
     assert refused.returncode == 1
     assert f"{ports['GATEWAY_PORT']} (gateway)" in refused.stderr
     assert f"{ports['WORKS_PORT']} (works)" in refused.stderr
-    assert "--any-ports" in refused.stderr
+    assert "darkroom up --any-ports" in refused.stderr
     assert "Traceback" not in refused.stderr
+    offered = dict(word.strip("(").split("=") for word in refused.stderr.split() if "_PORT=" in word)
+    assert set(offered) == set(ports)
+    assert not any(is_port_taken(int(port)) for port in offered.values())
+    assert not set(offered.values()) & set(ports.values())
+
+
+def test_many_taken_ports_are_counted_and_the_rest_is_advice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("suite.ports.is_port_taken", lambda port: True)
+    ports = choose_ports(Home(Path("nowhere")), any_ports=False, replicas={})
+    with pytest.raises(SuiteError, match=r"and 10 more are taken.* darkroom up --any-ports\.$") as refused:
+        ports.check()
+    assert len(str(refused.value)) < 200
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,11 @@
 
 import hashlib
 import io
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -62,6 +64,25 @@ def test_the_demo_ends_well_where_nothing_ran_before(ran: tuple[subprocess.Compl
     assert done.returncode == 0, done.stdout + done.stderr
     assert "checks hold" in done.stdout
     assert "NOT TRUE" not in done.stderr
+
+
+def test_a_demo_that_is_terminated_ends_quietly_and_leaves_nothing_running(tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="darkroom-test-") as name, (tmp_path / "console.txt").open("wb") as console:
+        demo = subprocess.Popen([sys.executable, "-u", "-m", "suite", "demo"], cwd=name, stdout=console, stderr=subprocess.STDOUT)
+        try:
+            until = time.monotonic() + 60
+            while "Starting six services" not in (tmp_path / "console.txt").read_text():
+                assert time.monotonic() < until
+                time.sleep(0.05)
+            demo.send_signal(signal.SIGTERM)
+            assert demo.wait(timeout=60) == 128 + signal.SIGTERM
+        finally:
+            demo.kill()
+            demo.wait()
+        assert "fault" not in (tmp_path / "console.txt").read_text().lower()
+        assert not (Path(name) / ".darkroom/logs/faults.log").exists()
+        assert not (Path(name) / ".darkroom/pg/data/postmaster.pid").exists()
+        subprocess.run([sys.executable, "-m", "suite", "reset", "--yes"], cwd=name, capture_output=True, check=True)
 
 
 def test_the_demo_leaves_photo_pictures_sheet_and_song(ran: tuple[subprocess.CompletedProcess[str], Path]) -> None:

@@ -96,7 +96,8 @@ def reset(home: HomeOption = DEFAULT_HOME, yes: Annotated[bool, typer.Option("--
     from suite.console import carry_out
     from suite.reset import take_away
 
-    if not yes and Home(home).folder.exists():
+    if not yes and Home(home).folder.is_dir():
+        Home(home).refuse_if_running()
         typer.confirm(f"Take away {Home(home).folder} with everything in it?", abort=True)
     carry_out(Home(home), take_away(Home(home)))
 
@@ -105,11 +106,13 @@ BusOption = Annotated[str | None, typer.Option("--bus", help="kafka://host:port,
 
 
 @topics_app.command("list")
-def topics_list() -> None:
+def topics_list(output: Annotated[str, typer.Option("--output", "-o", help="table or json")] = "table") -> None:
     """Every topic with its owner and its hearers."""
     from suite.topics import show_topics
 
-    show_topics()
+    if output not in ("table", "json"):
+        raise typer.BadParameter("table or json", param_hint="--output")
+    show_topics(output)
 
 
 @topics_app.command("apply")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import traceback
 from collections.abc import Coroutine, Sequence
 from pathlib import Path
@@ -30,11 +31,22 @@ def carry_out(home: Home, work: Coroutine[Any, Any, None]) -> None:
             runner.run(work)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
-    except typer.Exit:
+    except (typer.Exit, SystemExit):
+        # Rich raises SystemExit when whoever read our output has gone (`| head -1`): nobody is left to tell.
         raise
     except BaseException as error:
         err.print(sentence_for(error, home.folder) or _fault(error, home), style="red", markup=False)
         raise typer.Exit(1) from None
+
+
+def print_plainly(text: str) -> None:
+    """Text for scripts, as it is; a reader who has gone ends the command as quietly as rich does."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())  # else the interpreter tries again at its end, and complains
+        raise SystemExit(1) from None
 
 
 def _fault(error: BaseException, home: Home) -> str:
@@ -48,6 +60,15 @@ def _fault(error: BaseException, home: Home) -> str:
     except OSError:
         return f"A fault of Darkroom: {type(cause).__name__}: {cause}"
     return f"A fault of Darkroom: {type(cause).__name__}: {cause}. Its trace is in {place}."
+
+
+def print_lines(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """A table for people and for grep: a row is one line whatever the console's width, and no cell is cut."""
+    cells = [list(columns), *([str(cell) for cell in row] for row in rows)]
+    widths = [max(len(line[number]) for line in cells) for number in range(len(columns))]
+    for number, line in enumerate(cells):
+        words = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        out.print(words, style="dim" if number == 0 else None, markup=False)
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:

@@ -98,6 +98,11 @@ class Home:
         finally:
             os.close(handle)
 
+    def refuse_if_running(self) -> None:
+        """Raises SuiteError, saying where, when a suite holds this folder."""
+        if self.is_running():
+            raise SuiteError(self._who_runs())
+
     def state(self) -> State | None:
         """What the running suite told; None while none runs or it is still starting."""
         if not self.is_running():

@@ -9,12 +9,21 @@ from uuid import UUID, uuid4
 
 import aiohttp
 
+from common.errors import InsufficientCredits
 from suite.home import ENVELOPE, LOOKUP, OPERATOR, Home, State, SuiteError
 
 DEMO_EMAIL = "demo@darkroom.example"
 ADMIN_NAME = "admin"
 ASK_SECONDS = 10
 _TOLD = re.compile(r'^darkroom_facts_told_total\{topic="([^"]+)"\} (\S+)$', re.MULTILINE)
+
+
+class TooLittle(SuiteError):
+    """More should be taken from an account than it has."""
+
+    def __init__(self, available: int) -> None:
+        super().__init__(f"The account has only {available}.")
+        self.available = available
 
 
 class Operator:
@@ -48,13 +57,15 @@ class Operator:
         return {**login, "token": str(answer["data"]["token"])}
 
     async def grant(self, user_id: UUID, amount: int, *, asset: str) -> int:
-        """Put credits in (or, with a negative amount, take them out); answers what is available then."""
+        """Put credits in (or, with a negative amount, take them out); answers what is available then. Raises TooLittle."""
         adjustment = {
             "adjustment_id": str(uuid4()), "user_id": str(user_id), "asset": asset, "amount": amount, "reason": "granted on the console", "by": OPERATOR,
         }  # fmt: skip
         url = self._address("BILLING") + "/internal/adjustments"
         status, answer = await self._ask("POST", url, {"adjustments": [adjustment]}, callee="billing")
         outcome = answer["outcomes"][0] if status == 200 else answer
+        if status == 200 and outcome.get("code") == InsufficientCredits.code:
+            raise TooLittle(int((outcome.get("data") or {}).get("current", 0)))
         if status != 200 or not outcome["done"]:
             raise SuiteError(f"Billing refused: {outcome.get('detail') or outcome.get('code') or status}.")
         return int(outcome["available"])

@@ -20,6 +20,8 @@ SIMULATOR_PORT = 8150
 PARTS = ("postgres", "kafka", "mailbox", "s3", "simulator")
 ADMIN_OFFSET = 1000
 REPLICA_STEP = 40
+NAMED_MAX = 3
+"""So many taken ports are named in a sentence; more are counted."""
 _FREE_BASES = range(15_000, 28_000)
 
 
@@ -43,14 +45,33 @@ class Ports:
         return [*found, *([f"{self.mailbox} (mailbox page)"] if is_port_taken(self.mailbox) else [])]
 
     def check(self) -> None:
-        """Raises SuiteError naming every port that is taken."""
+        """Raises SuiteError when ports are taken, saying which and what to do."""
         taken = self.taken()
-        if taken:
-            words = f"Port {taken[0]} is" if len(taken) == 1 else f"Ports {', '.join(taken)} are"
-            raise SuiteError(
-                f"{words} taken by another program. Stop it, give a service another port (GATEWAY_PORT=9080 darkroom up), "
-                "or let Darkroom choose: darkroom up --any-ports."
-            )
+        if not taken:
+            return
+        shown = ", ".join(taken[:NAMED_MAX]) + (f" and {len(taken) - NAMED_MAX} more" if len(taken) > NAMED_MAX else "")
+        words = f"Port {shown} is" if len(taken) == 1 else f"Ports {shown} are"
+        raise SuiteError(
+            f"{words} taken, by another suite or another program. Let Darkroom choose free ones: darkroom up --any-ports"
+            + (f" (or give it one: {self._another()} darkroom up)." if len(taken) <= NAMED_MAX else ".")
+        )
+
+    def _another(self) -> str:
+        """For each name that has a taken port, the setting that gives it a free one."""
+        ours = {port + more for ports in [*self.services.values(), [self.mailbox]] for port in ports for more in (0, ADMIN_OFFSET)}
+        found = []
+        for variable, ports in [*((f"{name.upper()}_PORT", ports) for name, ports in self.services.items()), ("DARKROOM_MAILBOX_PORT", [self.mailbox])]:
+            offsets = (0,) if variable == "DARKROOM_MAILBOX_PORT" else (0, ADMIN_OFFSET)
+            if not any(is_port_taken(port + more) for port in ports for more in offsets):
+                continue
+            shift = next(n for n in range(1, 65536) if not _in_the_way([port + more + n for port in ports for more in offsets], ours))
+            found.append(f"{variable}={ports[0] + shift}")
+            ours |= {port + more + shift for port in ports for more in offsets}
+        return " ".join(found)
+
+
+def _in_the_way(ports: list[int], ours: set[int]) -> bool:
+    return any(port in ours or is_port_taken(port) for port in ports)
 
 
 def choose_ports(home: Home, *, any_ports: bool, replicas: Mapping[str, int]) -> Ports:

@@ -7,10 +7,10 @@ import time
 
 import typer
 
-from suite.console import out, table
+from suite.console import out, print_plainly, table
 from suite.home import Home, SuiteError
 from suite.members import WITH_DATA
-from suite.operator import Operator
+from suite.operator import Operator, TooLittle
 
 
 async def show_status(home: Home, form: str) -> None:
@@ -20,11 +20,11 @@ async def show_status(home: Home, form: str) -> None:
     if form == "env":
         tokens = {"DARKROOM_DEMO_TOKEN": (await operator.demo_login())["sessionToken"], "DARKROOM_ADMIN_TOKEN": (await operator.admin_login())["token"]}
         for name, value in {**state.environment, **tokens}.items():
-            print(f"{name}={value}")
+            print_plainly(f"{name}={value}")
         return
     health = await operator.health()
     if form == "json":
-        print(
+        print_plainly(
             json.dumps({"url": state.url, "mode": state.mode, "pid": state.pid, "pids": state.pids, "admin_urls": state.admin_urls, "health": health}, indent=1)
         )
     else:
@@ -51,7 +51,10 @@ async def grant_credits(home: Home, user: str, amount: int, asset: str) -> None:
     operator = Operator(home, home.running_state())
     if amount == 0:
         raise SuiteError("An amount of 0 changes nothing.")
-    available = await operator.grant(await operator.find_user(user), amount, asset=asset)
+    try:
+        available = await operator.grant(await operator.find_user(user), amount, asset=asset)
+    except TooLittle as error:
+        raise SuiteError(f"{user} has only {error.available} {asset}s available; nothing was taken.") from None
     out.print(f"{user} has {available} {asset}s available.")
 
 

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import json
+
 from common.events.catalog import FACTS
-from suite.console import out, table
+from suite.console import out, print_lines, print_plainly
 from suite.foundation import apply_topics
 from suite.home import Home, SuiteError
 
 
-def show_topics() -> None:
-    """Print every topic."""
-    rows = [
-        (fact.topic, fact.owner, ", ".join(fact.groups) or "-", ", ".join(fact.broadcast) or "-", f"{fact.retention_hours} h")
-        for fact in sorted(FACTS, key=lambda fact: fact.topic)
-    ]
-    out.print(table("Topics", ("topic", "owner", "heard by", "broadcast to", "kept"), rows))
+def show_topics(form: str) -> None:
+    """Print every topic, as lines or as JSON."""
+    facts = sorted(FACTS, key=lambda fact: fact.topic)
+    if form == "json":
+        found = [
+            {
+                "topic": fact.topic, "owner": fact.owner, "groups": list(fact.groups), "broadcast": list(fact.broadcast),
+                "retention_hours": fact.retention_hours,
+            }
+            for fact in facts
+        ]  # fmt: skip
+        print_plainly(json.dumps(found, indent=1))
+        return
+    rows = [(fact.topic, fact.owner, ", ".join(fact.groups) or "-", ", ".join(fact.broadcast) or "-", f"{fact.retention_hours} h") for fact in facts]
+    print_lines(("topic", "owner", "heard by", "broadcast to", "kept"), rows)
 
 
 async def create_topics(home: Home, bus_url: str | None) -> None:

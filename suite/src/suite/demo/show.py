@@ -25,13 +25,31 @@ from suite.ports import choose_ports
 from suite.running import suite_running
 from suite.up import configure_logs
 
+TERMINATED = 128 + signal.SIGTERM
+
 
 async def show(home: Home, folder: Path) -> None:
-    """Live through the story and print what came of it; raises typer.Exit(1) when a check does not hold."""
-    started_at = time.monotonic()
+    """Live through the story and print what came of it; raises typer.Exit(1) when a check does not hold. SIGTERM ends it as Ctrl-C does."""
     current = asyncio.current_task()
     assert current is not None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, current.cancel)
+    asked = asyncio.Event()
+
+    def on_signal() -> None:
+        asked.set()
+        current.cancel()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, on_signal)
+    try:
+        await _show(home, folder)
+    except asyncio.CancelledError:
+        if not asked.is_set():
+            raise
+        current.uncancel()
+        raise typer.Exit(TERMINATED) from None
+
+
+async def _show(home: Home, folder: Path) -> None:
+    started_at = time.monotonic()
     keepsakes = Keepsakes(folder)
     drawing = asyncio.create_task(asyncio.to_thread(draw_photo), name="photo drawn")  # while the suite starts
     async with _some_suite(home) as state:
@@ -44,6 +62,7 @@ async def show(home: Home, folder: Path) -> None:
                 on_progress=lambda name, percent, now: bars.update(rows[name], completed=percent, now=now),
             )  # fmt: skip
         out.print(receipt(story))
+        out.print(told(story))
     judge(story, folder, time.monotonic() - started_at)
 
 
@@ -74,7 +93,7 @@ def _bars() -> Progress:
 
 
 def receipt(story: Story) -> Table:
-    """The one table: how each task went, what it cost, what was told on which topic."""
+    """How each task went and what it cost."""
     made = Table(title="What happened", title_justify="left", title_style="bold", header_style="dim")
     made.add_column("")
     made.add_column(f"{PICTURES} pictures")
@@ -88,9 +107,16 @@ def receipt(story: Story) -> Table:
     made.add_row("held", *(str(hold.get("amount", "-")) for hold in holds))
     made.add_row("captured", *(str(hold.get("captured_amount", "-")) for hold in holds))
     made.add_row("after", f"{story.after.credits} credits", f"{story.after.points} points")
-    made.add_section()
+    return made
+
+
+def told(story: Story) -> Table:
+    """What was told on which topic, for both tasks together."""
+    made = Table(title="What was told, for both", title_justify="left", title_style="bold", header_style="dim")
+    made.add_column("topic")
+    made.add_column("facts", justify="right")
     for topic, count in sorted(story.facts.items()):
-        made.add_row(topic, f"{count} facts" if count != 1 else "1 fact", "")
+        made.add_row(topic, str(count))
     return made
 
 
