@@ -30,13 +30,15 @@ class Door:
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
         self.server = server
+        self.ended = False
+        """Whether the gateway ended the connection of the last `say`."""
 
     async def drain(self) -> None:
         self.server.close()
         await drain(self.hall, self.careful)
 
-    async def say(self, *pieces: bytes, wait_seconds: float = 5, pause_seconds: float = 0.0) -> bytes:
-        """Send these bytes on one connection and read until it ends or nothing comes for a while."""
+    async def say(self, *pieces: bytes, wait_seconds: float = 5, pause_seconds: float = 0.0, half_close: bool = False) -> bytes:
+        """Send these bytes on one connection, with `half_close` say that there are no more, and read until it ends or for a while."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         heard: list[bytes] = []
 
@@ -51,7 +53,9 @@ class Door:
                 writer.write(piece)
                 await writer.drain()
                 await asyncio.sleep(pause_seconds)
-        await asyncio.wait([hearing], timeout=wait_seconds)
+            if half_close:
+                writer.write_eof()
+        self.ended = hearing in (await asyncio.wait([hearing], timeout=wait_seconds))[0]
         hearing.cancel()
         await asyncio.gather(hearing, return_exceptions=True)
         writer.close()
@@ -59,7 +63,7 @@ class Door:
             await writer.wait_closed()
         return b"".join(heard)
 
-    async def ask(self, *pieces: bytes, heads: int = 0, **options: float) -> list["Answer"]:
+    async def ask(self, *pieces: bytes, heads: int = 0, **options: Any) -> list["Answer"]:
         """The answers to these bytes, in their order; the first `heads` answered HEAD requests."""
         return split_answers(await self.say(*pieces, **options), heads=heads)
 

@@ -66,6 +66,29 @@ def test_the_longest_row_wins_and_no_row_is_there_twice() -> None:
         RouteTable([*ROUTES, Route("/users", "works")])
 
 
+READ_HERE_OR_THERE = (
+    "authorization", "X-LC-Session", "idempotency-key", "content-type", "Content-Length", "x-request-id", "traceparent", "cookie", "host", "accept",
+    "accept-language", "origin", "transfer-encoding", "content-encoding", "x-signature", "X-Signature-Key", "x-signature-timestamp", "x-signature-nonce",
+    "x-signature-content-sha256", "keep-alive, Idempotency-Key", "x-a,,authorization ,close", "close\r\nConnection: Authorization",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("careful_only", [False, True])
+async def test_nothing_that_a_request_is_judged_or_understood_by_ends_at_the_door(open_door: Any, echo: Any, careful_only: bool) -> None:
+    asked = "Host: x\r\nX-LC-Session: t\r\nIdempotency-Key: k\r\nContent-Length: 0\r\n"
+    async with open_door(echo.url, careful_only=careful_only) as door:
+        for option in READ_HERE_OR_THERE:
+            for path, kind in (("/points/purchase", b'"code":10001'), ("/api/credits/recharge", b'"success":false'), ("/v1/sessions", b'"title"')):
+                (answer,) = await door.ask(f"POST {path} HTTP/1.1\r\n{asked}Connection: {option}\r\n\r\n".encode())
+                assert (answer.status, answer.code(), kind in answer.body) == (400, 10001, True), option
+        assert not echo.seen
+        (answer,) = await door.ask(f"POST /points/purchase HTTP/1.1\r\n{asked}Connection: close, X-Mine, TE\r\nX-Mine: 1\r\n\r\n".encode())
+        assert answer.status == 200
+    headers = {name.lower() for name, _ in echo.seen[0]["headers"]}
+    assert {"x-lc-session", "idempotency-key"} < headers
+    assert "x-mine" not in headers
+
+
 async def test_a_head_that_never_ends_is_cut_off_and_others_do_not_notice(open_door: Any, echo: Any) -> None:
     async with open_door(echo.url, head_seconds=0.5) as door:
         begun = time.monotonic()

@@ -2,6 +2,8 @@
 
 import asyncio
 import re
+import socket
+import struct
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -123,10 +125,16 @@ async def test_a_user_has_one_budget_for_all_sessions_and_a_forged_token_uses_up
             assert (await ask(door, first)).status == 200
         refused = await ask(door, second)
         assert (refused.status, refused.code()) == (429, 10004)
+        # Neither spaces that only some readers strip nor a header that ends at the door make him somebody else.
+        assert (await ask(door, f"{first}\N{NO-BREAK SPACE}")).status == 400
+        (answer,) = await door.ask(request("GET /points/history", f"X-LC-Session: {first}\r\nAuthorization: Bearer a.b.c\r\nConnection: authorization\r\n"))
+        assert answer.status == 400
 
 
 @both_paths
-async def test_too_many_at_once_are_told_so_and_room_comes_back_when_answers_are_out_or_clients_go(open_door: Any, serve: Any, careful_only: bool) -> None:
+async def test_too_many_at_once_are_told_so_and_room_comes_back_when_answers_are_out_or_connections_break(
+    open_door: Any, serve: Any, careful_only: bool
+) -> None:
     async def service(asked: web.BaseRequest) -> web.StreamResponse:
         await asyncio.sleep(1.5 if asked.path.endswith("slow") else 0)
         return web.Response()
@@ -135,6 +143,7 @@ async def test_too_many_at_once_are_told_so_and_room_comes_back_when_answers_are
         slow = []
         for _ in range(2):
             _, writer = await asyncio.open_connection("127.0.0.1", door.port)
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             writer.write(request("GET /works/slow"))
             slow.append(writer)
         await asyncio.sleep(0.3)
@@ -147,6 +156,12 @@ async def test_too_many_at_once_are_told_so_and_room_comes_back_when_answers_are
         await asyncio.sleep(1.5 if careful_only else 0.3)
         for _ in range(4):
             assert (await door.ask(request("GET /works/1")))[0].status == 200
+        # Who only says no more still waits for the answer.
+        waiting = [asyncio.create_task(door.ask(request("GET /works/slow"), half_close=True)) for _ in range(2)]
+        await asyncio.sleep(0.3)
+        assert (await door.ask(request("GET /works/1")))[0].status == 429
+        assert [(await one)[0].status for one in waiting] == [200, 200]
+        assert (await door.ask(request("GET /works/1")))[0].status == 200
 
 
 @both_paths

@@ -58,6 +58,16 @@ PLAIN = {
     "continue first": _request("POST /login", JSON + b"Expect: 100-continue\r\n", b'{"a":1}'),
     "a foreign upgrade": _request("GET /works/1", b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n"),
     "a header that is named": _request("GET /works/1", b"Connection: X-Secret\r\nX-Secret: s\r\n"),
+    "a token that the connection names": _request("GET /points/history", b"X-LC-Session: t\r\nAuthorization: Bearer a.b.c\r\nConnection: Authorization\r\n"),
+    "two tokens": _request("GET /points/history", TOKEN + b"authorization: Bearer u\r\n"),
+    "two sessions": _request("GET /points/history", b"X-LC-Session: t\r\nX-LC-Session: u\r\n"),
+    "two tokens in two ways": _request("GET /points/history", TOKEN + b"X-LC-Session: u\r\n"),
+    "no bearer, and a session": _request("POST /users", b"Authorization: Basic dDp0\r\nX-LC-Session: t\r\n", b"{}"),
+    "one token in two ways": _request("GET /points/history", TOKEN + b"X-LC-Session: t\r\n"),
+    "a token with a space that only some know": _request("GET /points/history", b"Authorization: Bearer t\xc2\xa0\r\n"),
+    "a session that is no text": _request("GET /points/history", b"X-LC-Session: t\xff\r\n"),
+    "two keys": _request("POST /points/purchase", TOKEN + b"Idempotency-Key: a\r\nIdempotency-Key: b\r\n", b"{}"),
+    "a key that is no text": _request("POST /points/purchase", TOKEN + b"Idempotency-Key: k\xff\r\n", b"{}"),
     "an encoded body": _request("POST /login", JSON + b"Content-Encoding: br\r\n", b"xx"),
     "two hosts": _request("GET /works/1", b"Host: other.example\r\n"),
     "no host": b"GET /works/1 HTTP/1.1\r\n\r\n",
@@ -80,6 +90,15 @@ PLAIN = {
 REFUSED = {
     "two hosts",
     "no host",
+    "a token that the connection names",
+    "two tokens",
+    "two sessions",
+    "two tokens in two ways",
+    "no bearer, and a session",
+    "a token with a space that only some know",
+    "a session that is no text",
+    "two keys",
+    "a key that is no text",
     "two lengths",
     "a length and chunks",
     "an unknown coding",
@@ -106,6 +125,7 @@ CAREFUL = {
     "preflight",
     "a header that is named",
     "a bad trace",
+    "one token in two ways",
 }
 SHORT = sorted(set(PLAIN) - REFUSED - CAREFUL)
 WITHOUT_COMPARISON = {"date", "x-request-id", "server", "connection", "keep-alive"}
@@ -205,6 +225,32 @@ async def test_what_the_client_says_is_what_the_service_hears(doors: Any, echo: 
         assert headers["idempotency-key"] == '"k 1"'
         assert headers["host"] == "darkroom.example"
         assert answer.headers["x-request-id"] == headers["x-request-id"] or len(answer.headers["x-request-id"]) == 32
+
+
+@pytest.mark.parametrize(
+    "asked",
+    ["a read", "a body", "a larger body", "chunks sent", "an escape", "no token", "two tokens", "a large answer"],
+)
+async def test_whoever_asks_and_then_says_no_more_is_answered(doors: Any, asked: str) -> None:
+    for door in doors:
+        expected = [_plain(one) for one in (await door.ask(PLAIN[asked] + (CLOSING if asked in SHORT else b"")))[:1]]
+        assert [_plain(one) for one in await door.ask(PLAIN[asked], half_close=True)] == expected
+        assert door.ended
+
+
+async def test_all_that_was_asked_before_the_end_is_answered_in_its_order(doors: Any) -> None:
+    asked = [PLAIN["a read"], *[PLAIN["an unknown path"]] * 50, PLAIN["a query"], PLAIN["a larger body"]]
+    for wanted in (asked, asked[:-1]):
+        answers = await doors[0].ask(b"".join(wanted), half_close=True)
+        assert ([one.status for one in answers], doors[0].ended) == ([200] + [404] * 50 + [200] * (len(wanted) - 51), True)
+
+
+@pytest.mark.parametrize("half", [b"", b"GET /works/1 HT", PLAIN["a body"][:-3], PLAIN["a larger body"][:-3], PLAIN["chunks sent"][:-3]])
+async def test_half_a_request_and_then_the_end_is_no_request(doors: Any, echo: Any, half: bytes) -> None:
+    for door in doors:
+        assert await door.say(half, half_close=True, wait_seconds=3) == b""
+        assert door.ended
+    assert not echo.seen
 
 
 async def test_a_large_upload_streams_through_without_being_kept(open_door: Any, echo: Any) -> None:

@@ -194,6 +194,34 @@ async def test_a_server_client_must_sign_with_its_own_key_and_others_may_go_with
     assert len(echo.seen) == 2
 
 
+@pytest.mark.parametrize("careful_only", [False, True])
+async def test_the_duty_to_sign_cannot_be_hidden_behind_another_token(open_door: Any, echo: Any, careful_only: bool) -> None:
+    async with open_door(echo.url, careful_only=careful_only, signing_keys=KEYS) as door:
+        for more in (
+            "Authorization: Bearer a.b.c\r\nConnection: authorization\r\n",
+            f"Authorization: Bearer {APP_TOKEN}\r\n",
+            "Authorization: Basic dDp0\r\n",
+            "X-LC-Session: a.b.c\r\n",
+        ):
+            (answer,) = await door.ask(f"GET /points/history HTTP/1.1\r\nHost: x\r\n{more}X-LC-Session: {SERVER_TOKEN}\r\n\r\n".encode())
+            assert (answer.status, answer.code()) == (400, 10001), more
+        (answer,) = await door.ask(f"GET /points/history HTTP/1.1\r\nHost: x\r\nX-LC-Session: {SERVER_TOKEN}\r\nConnection: close\r\n\r\n".encode())
+        assert (answer.status, answer.code()) == (401, 10002)
+    assert not echo.seen
+
+
+@pytest.mark.parametrize("careful_only", [False, True])
+async def test_for_a_servers_user_only_a_key_signs_that_names_him(open_door: Any, echo: Any, careful_only: bool) -> None:
+    partner = orjson.loads(KEYS)
+    both = {"secret": SECRET, "kind": "server", "users": [str(SERVER_USER), str(new_id())]}
+    async with open_door(echo.url, careful_only=careful_only, signing_keys=orjson.dumps({**partner, "second": both}).decode()) as door:
+        for token, key_id, status in ((SERVER_TOKEN, "app", 401), (SERVER_TOKEN, "second", 200), (APP_TOKEN, "app", 200), (APP_TOKEN, "second", 401)):
+            for sent in (GOOD, Sent("GET", "/api/works", body=b"")):
+                mine = sent._replace(token=token, key_id=key_id)
+                assert await send(door, mine, sign(mine)) == (status, "" if status == 200 else "10002")
+    assert len(echo.seen) == 4
+
+
 async def test_apps_can_be_made_to_sign_what_changes_something(open_door: Any, echo: Any) -> None:
     async with open_door(echo.url, signing_keys=KEYS, signing_required="writes") as door:
         assert await send(door, GOOD, {}) == (401, "10002")

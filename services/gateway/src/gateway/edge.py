@@ -65,6 +65,8 @@ _NAMES: dict[bytes, Name] = {
     b"x-signature-nonce": Name.SIGNATURE,
     b"x-signature-content-sha256": Name.SIGNATURE,
 }
+# Besides what is not passed as it is, these say what a request means wherever it is read.
+_END_TO_END = frozenset({b"accept", b"accept-language", b"content-type", b"cookie", b"origin"})
 # Whole families speak for somebody else, or ask for another method or path than the one that was checked.
 _DROPPED_FAMILIES = (b"x-forwarded-", b"x-internal-", b"x-user-", b"x-original-", b"x-rewrite-", b"x-http-method")
 
@@ -86,6 +88,11 @@ def name_of(header: bytes) -> Name:
     if lower.startswith(_DROPPED_FAMILIES) or b"_" in lower:
         return Name.DROPPED
     return _NAMES.get(lower, Name.PASSES)
+
+
+def is_hop_by_hop(option: bytes) -> bool:
+    """Whether `Connection` may name this, so that it goes no further: never what a request is judged or understood by."""
+    return option.lower() not in _END_TO_END and name_of(option) in (Name.PASSES, Name.DROPPED, Name.CONNECTION, Name.UPGRADE, Name.INVALID)
 
 
 def canonical(target: str) -> tuple[str, str] | None:

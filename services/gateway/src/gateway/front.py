@@ -87,6 +87,7 @@ class Front(asyncio.Protocol):
         "_buffer",
         "_busy",
         "_closing",
+        "_ended",
         "_hall",
         "_headers",
         "_line",
@@ -118,6 +119,7 @@ class Front(asyncio.Protocol):
         self._reading_paused = False
         self._writing_paused = False
         self._closing = False
+        self._ended = False
         self._line: Line | None = None
         self._headers: Headers | None = None
         self._addresses: list[Address] = []
@@ -162,6 +164,14 @@ class Front(asyncio.Protocol):
             self._reading_paused = True
             self._transport.pause_reading()
 
+    def eof_received(self) -> bool:
+        """Whoever says no more still reads the answers to what was asked whole; a websocket needs both sides."""
+        if self._asked is not None and self._asked.upgrades:
+            return False
+        self._ended = True
+        self._read_all()
+        return True
+
     def pause_writing(self) -> None:
         self._writing_paused = True
         if self._line is not None:
@@ -184,6 +194,8 @@ class Front(asyncio.Protocol):
         while self._buffer and not self._busy and not self._closing and not self._writing_paused and self._read():
             pass
         self._reading = False
+        if self._ended and not self._busy and not self._closing and not self._writing_paused:
+            self._transport.close()
 
     def _read(self) -> bool:
         """Take one request out of the buffer; False when it is not all there or not for this path."""
@@ -416,7 +428,7 @@ class Front(asyncio.Protocol):
         if self._reading_paused:
             self._reading_paused = False
             self._transport.resume_reading()
-        if self._buffer:
+        if self._buffer or self._ended:
             self._read_all()
 
     def _count(self, status: int) -> None:

@@ -181,8 +181,8 @@ class HeadReader:
                     return None
                 if not passes:
                     dropped.append(line)
-            elif bit is _HOST and seen & _HOST:
-                return None
+            elif bit and (seen & bit or not value.isascii()):
+                return None  # who asks, and whom, is said once and in letters that all read alike
             seen |= bit
         headers.seen = seen
         if dropped:

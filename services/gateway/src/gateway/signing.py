@@ -115,7 +115,8 @@ class Signing:
         expected = hmac.new(key.secret if key else b"nobody", text, sha256).hexdigest()
         if not hmac.compare_digest(expected, signature) or key is None:
             raise Unauthorized("the signature does not hold")
-        if key.users and (token is None or _user_of(token) not in key.users):
+        user = _user_of(token) if token is not None else None
+        if (key.users or user in self._servers) and user not in key.users:
             raise Unauthorized("this key does not sign for this user")
         return Signed(f"{key_id}/{nonce}", digest)
 

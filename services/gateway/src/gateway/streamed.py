@@ -13,6 +13,7 @@ import aiohttp
 import structlog
 from aiohttp import web
 from aiohttp.http import SERVER_SOFTWARE
+from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestHandler
 from multidict import CIMultiDict
 from yarl import URL
@@ -96,6 +97,7 @@ class Streamed:
         visit = None
         try:
             _check_framing(request)
+            _check_names(request)
             spelled = edge.canonical(request.raw_path)
             if asked.method == "OPTIONS" and spelled:
                 return web.Response(status=204, headers={**self._gate.cors.preflight(request.headers.get("Origin")), "X-Request-Id": asked.request_id})
@@ -207,11 +209,27 @@ def _check_framing(request: web.BaseRequest) -> None:
     lengths = headers.getall("Content-Length", ())
     if len(lengths) > 1 or (lengths and "Transfer-Encoding" in headers):
         raise InvalidParameter.of("Content-Length", "the body has two lengths")
+    if not all(edge.is_hop_by_hop(name.strip().encode("latin-1", "replace")) for value in headers.getall("Connection", ()) for name in value.split(",")):
+        # What we judge by would not be what the service sees.
+        raise InvalidParameter.of("Connection", "names a header that is not the connection's own")
     if any(coding.strip().lower() not in ("", "identity") for value in headers.getall("Content-Encoding", ()) for coding in value.split(",")):
         # What is small here may be large where it is unpacked.
         raise UnsupportedMediaType("an encoded body is not taken")
     if not request.raw_path.startswith("/"):
         raise InvalidParameter("the target must be a path")
+
+
+def _check_names(request: web.BaseRequest) -> None:
+    """Raises InvalidParameter where two readers could take different users, or different attempts, from one request."""
+    given = {name: request.headers.getall(name, ()) for name in ("Authorization", "X-LC-Session", "Idempotency-Key")}
+    for name, values in given.items():
+        if len(values) > 1:
+            raise InvalidParameter.of(name, "is there twice")
+        if not all(value.isascii() for value in values):
+            raise InvalidParameter.of(name, "is not ASCII")
+    authorization, session, _ = (values[0] if values else None for values in given.values())
+    if authorization is not None and session and token_of(authorization, None) != session:
+        raise InvalidParameter.of("X-LC-Session", "is another token than that of Authorization")
 
 
 async def _say_continue(request: web.BaseRequest) -> None:
@@ -434,7 +452,21 @@ class _Request(web.BaseRequest):
 class _Connection(RequestHandler):
     """aiohttp's connection, with refusals in our dialects where it would answer plain text."""
 
-    __slots__ = ("_beginning",)
+    __slots__ = ("_beginning", "payload")
+
+    def __init__(self, *given: Any, **more: Any) -> None:
+        super().__init__(*given, **more)
+        self.payload: StreamReader | None = None
+        """The body of the request that is being answered."""
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Whoever says no more still reads the answer to what was asked whole."""
+        payload = self._messages[0][1] if self._messages else self.payload
+        return payload is not None and payload.is_eof()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        self.payload = None
 
     def data_received(self, data: bytes) -> None:
         if _FIRST_LINE.match(data):
@@ -479,5 +511,6 @@ class _Server(web.Server):
     def __call__(self) -> RequestHandler:
         return _Connection(self, loop=self._loop, **self._options)
 
-    def _request(self, message: Any, payload: Any, protocol: RequestHandler, writer: Any, task: "asyncio.Task[None]") -> web.BaseRequest:
+    def _request(self, message: Any, payload: StreamReader, protocol: Any, writer: Any, task: "asyncio.Task[None]") -> web.BaseRequest:
+        protocol.payload = payload
         return _Request(message, payload, protocol, writer, task, self._loop)
