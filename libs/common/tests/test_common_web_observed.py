@@ -65,6 +65,7 @@ ROUTES = [
     Route("POST", "/api/upload/single", act, multipart=True),
     Route("GET", "/v1/broken", fail, auth="none"),
     Route("POST", "/internal/holds", act, auth="service", body=Ask),
+    Route("GET", "/internal/revocations", act, auth="service"),
 ]
 
 
@@ -202,6 +203,15 @@ def test_what_libraries_say_becomes_a_line(lines: Callable[[], list[dict[str, An
 def test_a_value_that_json_does_not_know_is_still_logged(lines: Callable[[], list[dict[str, Any]]]) -> None:
     logs.get_logger().info("odd", value=object(), model=PageQuery(), number=10**40, text="\udcff")
     assert lines()[0]["event"] == "odd"
+
+
+async def test_what_services_read_from_each_other_is_a_line_only_when_it_is_refused(lines: Callable[[], list[dict[str, Any]]]) -> None:
+    async with open_door(ROUTES, name="generation") as door:
+        for token, status in ((door.passes.service("works", "generation"), 200), ("nonsense", 401)):
+            async with door.http.get(f"{door.url}/internal/revocations", headers={"Authorization": f"Bearer {token}"}) as answer:
+                assert answer.status == status
+    (refused,) = [line for line in lines() if line["event"].startswith("http.")]
+    assert (refused["route"], refused["status"]) == ("/internal/revocations", 401)
 
 
 async def test_each_request_is_one_line_and_a_fault_has_its_cause(lines: Callable[[], list[dict[str, Any]]]) -> None:

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -23,6 +24,7 @@ from common.clock import FakeClock
 from common.db import Database
 from common.ids import new_id
 from common.objects import UrlSigner
+from common.settings import SettingsError
 from common.testing.doors import Door, Passes, open_door
 from generation import commands, queries
 from generation.api import callback
@@ -691,3 +693,20 @@ async def test_the_bytes_of_old_calls_are_forgotten_and_their_hashes_kept(
     async with db.transaction() as tx:
         assert await commands.forget_callbacks(tx, before=tx.now - timedelta(days=1), limit=10) == 1
     assert len(await db.fetchval("SELECT body_sha256 FROM callback WHERE task_id = $1", task.task_id)) == 32
+
+
+@pytest.mark.parametrize(
+    ("given", "fault"),
+    [
+        ({}, "GENERATION_N8N_URL"),
+        ({"GENERATION_N8N_URL": "http://n8n.test/webhook"}, "GENERATION_N8N_SECRET or GENERATION_CALLBACK_SECRET"),
+        ({"GENERATION_N8N_URL": "http://n8n.test/webhook", "GENERATION_N8N_SECRET": "short"}, "GENERATION_N8N_SECRET is shorter than 32 bytes"),
+        (
+            {"GENERATION_N8N_URL": "http://n8n.test/webhook", "GENERATION_N8N_SECRET": SECRET, "GENERATION_CALLBACK_SECRET": "short"},
+            "GENERATION_CALLBACK_SECRET is shorter than 32 bytes",
+        ),
+    ],
+)
+def test_an_engine_that_nobody_could_call_or_anybody_could_call_back_for_is_no_start(tmp_path: Path, given: dict[str, str], fault: str) -> None:
+    with pytest.raises(SettingsError, match=fault):
+        Passes().settings(GenerationSettings, "generation", tmp_path, {"GENERATION_PROVIDER": "n8n", **given})

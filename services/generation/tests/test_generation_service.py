@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import secrets
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -187,7 +188,11 @@ async def test_what_operators_set_reaches_the_outside_provider_within_seconds(pa
     runner = web.AppRunner(application, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    n8n = {"GENERATION_PROVIDER": "n8n", "GENERATION_N8N_URL": f"http://127.0.0.1:{runner.addresses[0][1]}/webhook", "GENERATION_N8N_SECRET": "s" * 40}
+    n8n = {
+        "GENERATION_PROVIDER": "n8n",
+        "GENERATION_N8N_URL": f"http://127.0.0.1:{runner.addresses[0][1]}/webhook",
+        "GENERATION_N8N_SECRET": secrets.token_hex(32),
+    }
     operator = new_id()
     try:
         async with serving(passes, neighbours, service_databases, tmp_path, **n8n) as running:

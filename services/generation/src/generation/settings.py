@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field, SecretStr, model_validator
 
 from common.events.tasks import Kind
-from common.settings import PORTS, ServiceSettings, service_config
+from common.settings import PORTS, SECRET_BYTES_MIN, ServiceSettings, service_config
 from generation.domain import Fairness, Limits, Rank
 
 
@@ -104,9 +104,12 @@ class GenerationSettings(ServiceSettings):
     def _is_reachable(self) -> "GenerationSettings":
         if self.provider == "n8n":
             if not self.n8n_url.startswith(("http://", "https://")):
-                raise ValueError("provider n8n needs n8n_url, the address before a webhook's name")
+                raise ValueError("provider n8n needs GENERATION_N8N_URL, the address before a webhook's name")
             if not (self.n8n_secret.get_secret_value() or self.callback_secret.get_secret_value()):
-                raise ValueError("provider n8n needs n8n_secret or callback_secret, else nobody could call back")
+                raise ValueError("provider n8n needs GENERATION_N8N_SECRET or GENERATION_CALLBACK_SECRET, else nobody could call back")
+        for name, secret in (("GENERATION_N8N_SECRET", self.n8n_secret), ("GENERATION_CALLBACK_SECRET", self.callback_secret)):
+            if 0 < len(secret.get_secret_value().encode()) < SECRET_BYTES_MIN:
+                raise ValueError(f"{name} is shorter than {SECRET_BYTES_MIN} bytes")
         return self
 
     @property

@@ -143,6 +143,8 @@ class _Edge:
         has_params = "{" in route.path
         # Services send what pydantic wrote, and what is in it passed a public edge before.
         from_service = auth == "service"
+        # What services read from each other every two seconds is worth a line only when it was refused.
+        logs_good = self._logs_all and not (from_service and route.method == "GET")
         monotonic, current_task, check_role = time.monotonic, asyncio.current_task, _check_role
         known, verify = (self._authenticator.known, self._authenticator.principal_of) if self._authenticator is not None else (_nobody, _no_verifying)
 
@@ -205,7 +207,7 @@ class _Edge:
             seconds = monotonic() - started
             if response.status != _SOCKET_OPENED:
                 requests.add(http.method, route.path, response.status, seconds)
-            if fault is not None or response.status >= 500 or self._logs_all:
+            if fault is not None or response.status >= 500 or logs_good or (refusal is not None and self._logs_all):
                 _log_line(http, route.path, response.status, seconds, refusal, fault)
             return response
 
