@@ -199,7 +199,7 @@ def _read(request: web.BaseRequest) -> Asked:
 
 
 def _check_framing(request: web.BaseRequest) -> None:
-    """Raises InvalidParameter where two readers could disagree about where a request ends or whom it is for."""
+    """Raises InvalidParameter, or Unauthorized, where two readers could disagree about where a request ends or whom it is for."""
     headers = request.headers
     if request.version < aiohttp.HttpVersion10:
         raise InvalidParameter("HTTP before 1.0 is not spoken here")
@@ -226,7 +226,7 @@ def _check_names(request: web.BaseRequest) -> None:
         if len(values) > 1:
             raise InvalidParameter.of(name, "is there twice")
         if not all(value.isascii() for value in values):
-            raise InvalidParameter.of(name, "is not ASCII")
+            raise InvalidParameter.of(name, "is not ASCII") if name == "Idempotency-Key" else Unauthorized("a token is ASCII")
     authorization, session, _ = (values[0] if values else None for values in given.values())
     if authorization is not None and session and token_of(authorization, None) != session:
         raise InvalidParameter.of("X-LC-Session", "is another token than that of Authorization")
