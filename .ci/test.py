@@ -1,6 +1,7 @@
 """The test command: every group of tests in turn, with what took how long; exits non-zero when one fails.
 
-Groups run one after another, because crash tests, a browser and a real Kafka want the machine to themselves.
+Groups run one after another, because crash tests and a browser want the machine to themselves. Within a group a few files run at once: tests wait
+more than they work.
 """
 
 import os
@@ -10,10 +11,11 @@ import time
 from pathlib import Path
 
 BIN = Path(sys.executable).parent
+BY_FILE = ("--dist", "loadfile", "--no-loadscope-reorder")
 GROUPS = {
-    "library, services, suite": ["-m", "not kafka and not crash and not slow and not browser", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"],
+    "library, services, suite": ["-m", "not kafka and not crash and not slow and not browser", "-n", "3", *BY_FILE],
     "pages": ["-m", "browser and not kafka and not crash and not slow"],
-    "kafka": ["-m", "kafka and not crash and not slow"],
+    "kafka": ["-m", "kafka and not crash and not slow", "-n", "2", *BY_FILE],
     "crash": ["-m", "crash and not slow"],
 }
 NO_TESTS = 5
