@@ -202,6 +202,7 @@ def test_every_route_was_asked_and_answered_well(journey: Told, generated: Told,
 @pytest.mark.slow
 async def test_nor_does_any_of_many_more(world: Listener, shown: dict[str, Any]) -> None:
     """`OPENAPI_CASES` says how many cases each route gets."""
+    await keep_short_of_credits(world)
     told = await asyncio.to_thread(try_all, world, shown, schema_of(shown, world.rig.url, cases=CASES_SLOWLY, thorough=True))
     assert not told.faults, str(told)
 
@@ -319,6 +320,11 @@ async def with_examples(world: Listener, document: dict[str, Any]) -> dict[str, 
             for one in operation.get("parameters", ()):
                 if one["name"] in values:
                     one["example"] = int(values[one["name"]]) if one["schema"].get("type") == "integer" else values[one["name"]]
+    await keep_short_of_credits(world)
+    return shown
+
+
+async def keep_short_of_credits(world: Listener) -> None:
+    """Enough for the examples, and soon not enough any more."""
     left = await world.alice.balance()
     await world.rig.grant(world.alice.user_id, 20 - left)
-    return shown
