@@ -3,12 +3,16 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from common.bus import Bus, MemoryBus
-from common.events import FACTS
+from common.bus.envelope import seal
+from common.events import FACTS, UserRegistered
+from common.ids import new_id
 from common.testing.bus_contract import BusContract, Receipted, Rig, created, until
 
 
@@ -112,3 +116,21 @@ def _now() -> Any:
     from datetime import UTC, datetime
 
     return datetime.now(UTC)
+
+
+@pytest.mark.parametrize(("named", "seconds"), [({"task.created"}, 10), (set(), 60)])
+def test_a_topic_is_missing_only_after_it_was_not_named_for_long(named: set[str], seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broker that has just come back names nothing for seconds: what waits for it then would be set aside until an operator looks."""
+    from common.bus import kafka
+
+    told: list[str] = []
+    moments = iter((1000.0, 1000.0 + seconds, 1000.1 + seconds))
+    clock = [0.0]
+    monkeypatch.setattr(kafka, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    bus = kafka.KafkaBus(kafka.KafkaOptions(servers="nowhere:1"))
+    producer: Any = SimpleNamespace(client=SimpleNamespace(cluster=SimpleNamespace(topics=lambda: named)))
+    receipts: Any = SimpleNamespace(lost=lambda _record, _error: told.append("lost"), refused=lambda _record, _error: told.append("refused"))
+    fact = seal(UserRegistered(sequence=1, user_id=new_id(), name="ada", source="email"), datetime.now(UTC), None)
+    for clock[0] in moments:
+        bus._absent(producer, fact, receipts)
+    assert told == ["lost", "lost", "refused"]

@@ -44,6 +44,8 @@ _REBUILDS = (
 )
 _TOPIC_EXISTS = 36
 _START_SECONDS = 10.0
+_ABSENT_SECONDS = 10
+_NOTHING_NAMED_SECONDS = 60
 _STOP_SECONDS = 2.0
 _GATHER_BYTES_MIN = 512 * 1024
 _BUSY_RECORDS = 6
@@ -135,8 +137,9 @@ class KafkaBus:
             async with asyncio.timeout(self.options.ack_seconds):
                 for record in records:
                     if producer.client.cluster.partitions_for_topic(record.topic) is None and not await self._known(producer, record.topic):
-                        self._absent(record, receipts)
+                        self._absent(producer, record, receipts)
                     else:
+                        self._missing_since.pop(record.topic, None)
                         await self._send(producer, record, receipts)
                     handed += 1
         except (TimeoutError, kafka_errors.KafkaError, OSError) as error:
@@ -207,10 +210,11 @@ class KafkaBus:
             self._missing_since.pop(topic, None)
         return known
 
-    def _absent(self, record: Outgoing, receipts: Receipts) -> None:
-        # A broker that has just come back may not name its topics for a moment: only a lasting absence is a refusal.
+    def _absent(self, producer: AIOKafkaProducer, record: Outgoing, receipts: Receipts) -> None:
+        # A broker that has just come back may name none of its topics for long while it is busy: only a lasting absence is a refusal.
         since = self._missing_since.setdefault(record.topic, time.monotonic())
-        if time.monotonic() - since > 3:
+        patience = _ABSENT_SECONDS if producer.client.cluster.topics() else _NOTHING_NAMED_SECONDS
+        if time.monotonic() - since > patience:
             receipts.refused(record, f"no topic {record.topic}")
         else:
             receipts.lost(record, f"no topic {record.topic} yet")
