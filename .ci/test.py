@@ -1,6 +1,7 @@
 """The test command: every group of tests in turn, with what took how long; exits non-zero when one fails.
 
-Groups run one after another, because crash tests and a browser want the machine to themselves. Within a group a few files run at once: tests wait more than they work.
+Groups run one after another, because crash tests and a browser want the machine to themselves.
+Within a group a few files run at once: tests wait more than they work.
 """
 
 import os
