@@ -183,6 +183,14 @@ async def test_an_answer_that_is_not_understood_is_our_fault(client: ServiceClie
             await hold(client)
 
 
+async def test_a_large_body_arrives_whole(callee: Callee, passes: Passes, tmp_path: Path) -> None:
+    numbers = list(range(100_000, 300_000))
+    wide = Route("POST", "/internal/holds", callee.act, auth="service", body=Asks, body_bytes_max=4 * 1024**2)
+    async with open_door([wide], name="billing", passes=passes) as door, client_of(passes, tmp_path, door.url) as client:
+        answer = await client.post("/internal/holds", Asks(numbers=numbers), Outcomes)
+    assert answer.outcomes == [number * 2 for number in numbers]
+
+
 async def test_a_refused_connection_is_unavailable_at_once(passes: Passes, tmp_path: Path) -> None:
     async with client_of(passes, tmp_path, "http://127.0.0.1:1,http://127.0.0.1:2") as client:
         began = time.monotonic()

@@ -1,5 +1,6 @@
 """What the tests of generation share: a database, asks as callers make them, and workers around an engine of the test's own."""
 
+import hashlib
 import io
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -18,7 +19,7 @@ from common.client import ServiceClient
 from common.clock import FakeClock
 from common.config import Config
 from common.db import Database
-from common.errors import Unavailable
+from common.errors import FileTypeRefused, Unavailable
 from common.events import ConfigChanged, Fact
 from common.ids import UserId, new_id
 from common.objects import FolderObjects, UrlSigner
@@ -213,6 +214,7 @@ class Neighbours:
     works: dict[UUID, dict[str, Any]] = field(default_factory=dict)
     members: set[UUID] = field(default_factory=set)
     people_asked: list[list[UUID]] = field(default_factory=list)
+    pictures: list[dict[str, Any]] = field(default_factory=list)
     is_away: bool = False
     before_answer: Callable[[], Awaitable[None]] | None = None
 
@@ -263,6 +265,23 @@ class Neighbours:
         found = [self.works[work_id] for work_id in request.body.work_ids if work_id in self.works]
         return Answer(orjson.dumps({"works": found}))
 
+    async def keep_picture(self, request: Request[Any]) -> Answer:
+        """As works does with what it cleaned; here everything is a picture but a GIF."""
+        if self.is_away:
+            raise Unavailable("works is away")
+        ask = request.body.model_dump(mode="json")
+        self.pictures.append(ask)
+        if "R0lG" in ask["content"]:
+            raise FileTypeRefused("only JPEG, PNG and WebP pictures are taken")
+        return Answer(orjson.dumps({"key": f"uploads/{ask['user_id']}/{hashlib.sha256(ask['content'].encode()).hexdigest()}.png"}))
+
+
+class _Picture(Model):
+    user_id: UUID
+    content: str
+    field: str
+    fleeting: bool
+
 
 class _Holds(Model):
     holds: list[dict[str, Any]]
@@ -287,7 +306,14 @@ async def neighbours(passes: Passes) -> AsyncIterator[Neighbours]:
     # One object stands for all; a token is for one callee, so each has its own.
     async with (
         open_door([Route("POST", "/internal/holds", found.place_holds, auth="service", body=_Holds)], name="billing", passes=passes) as billing,
-        open_door([Route("POST", "/internal/works/list", found.list_works, auth="service", body=_WorkIds)], name="works", passes=passes) as works,
+        open_door(
+            [
+                Route("POST", "/internal/works/list", found.list_works, auth="service", body=_WorkIds),
+                Route("POST", "/internal/pictures", found.keep_picture, auth="service", body=_Picture, body_bytes_max=50 * 1024**2),
+            ],
+            name="works",
+            passes=passes,
+        ) as works,
         open_door([Route("POST", "/internal/users/list", found.list_users, auth="service", body=_UserIds)], name="identity", passes=passes) as identity,
     ):
         found.url = f"{billing.url} {works.url} {identity.url}"
@@ -351,7 +377,7 @@ class Edge:
 
 
 @pytest.fixture
-async def edge(db: Database, neighbours: Neighbours, passes: Passes, tmp_path: Path, pool: Pool) -> AsyncIterator[Edge]:
+async def edge(db: Database, neighbours: Neighbours, passes: Passes, tmp_path: Path) -> AsyncIterator[Edge]:
     billing_url, works_url, identity_url = neighbours.url.split(" ")
     env = {"BILLING_URL": billing_url, "WORKS_URL": works_url, "IDENTITY_URL": identity_url}
     settings = passes.settings(GenerationSettings, "generation", tmp_path, env)
@@ -364,15 +390,16 @@ async def edge(db: Database, neighbours: Neighbours, passes: Passes, tmp_path: P
     ):
         creator = lanes.Creator(db, Billing(billing, call_seconds=5), workers, settings)
         create, view = lanes.create_lane(creator), lanes.view_lane(db)
-        find_work = lanes.work_lane(Works(works, call_seconds=2))
+        asked_works = Works(works, call_seconds=2)
+        find_work = lanes.work_lane(asked_works)
         config = Config(db, CONFIG_KEYS, announce=lambda tx, key, version: tx.emit(ConfigChanged(sequence=version, config_key=key)))
 
         people = Identity(identity)
         find_person = lanes.person_lane(people)
         deps = Deps(
-            settings=settings, db=db, signer=UrlSigner.of_settings(settings.shared), scenes=KeptScenes(db, seconds=0), photos=PhotoKeeper(objects, pool),
-            queue=KeptQueue(db, seconds=0), workers=workers, create=create, view=view, find_work=find_work,
-            people=people, find_person=find_person, config=config,
+            settings=settings, db=db, signer=UrlSigner.of_settings(settings.shared), scenes=KeptScenes(db, seconds=0),
+            photos=PhotoKeeper(objects, asked_works, photo_bytes_max=settings.photo_bytes_max), queue=KeptQueue(db, seconds=0),
+            workers=workers, create=create, view=view, find_work=find_work, people=people, find_person=find_person, config=config,
         )  # fmt: skip
         async with create, view, find_work, find_person, open_door(ROUTES, deps, name="generation", passes=passes) as door:
             yield Edge(door, deps, workers, settings, passes)

@@ -1,6 +1,7 @@
 """Bytes and rows: what a deletion leaves, what a crash leaves, how much a user may keep, and what operators set."""
 
 import asyncio
+import base64
 import hashlib
 from dataclasses import replace
 from datetime import timedelta
@@ -9,6 +10,7 @@ from uuid import UUID
 
 import pytest
 from aiohttp import FormData
+from PIL import Image
 
 from common.errors import Unavailable
 from common.events import Item, UserUpdated
@@ -58,6 +60,69 @@ async def test_a_deleted_uploads_bytes_stay_as_long_as_a_task_may_need_them_and_
     assert await is_there(works, file["file_path"])
     await look(works, hours=0.2)
     assert not await is_there(works, file["file_path"])
+    assert await loose(works) == set()
+
+
+async def kept_for_a_task(works: Any, content: str, *, user: UUID) -> tuple[int, Any, Any]:
+    """As generation asks, for a photo that came inside the creation of a task."""
+    ask = {"file_id": str(new_id()), "user_id": str(user), "content": content, "field": "images.0", "fleeting": True}
+    token = works.passes.service("generation", "works")
+    answer: tuple[int, Any, Any] = await works.ask("POST", "/internal/pictures", json=ask, headers={"Authorization": f"Bearer {token}"})
+    return answer
+
+
+def data_url(content: bytes, kind: str = "png") -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+async def test_a_photo_that_came_inside_a_task_is_cleaned_fills_no_quota_and_goes_like_a_deleted_upload(works: Any, pictures: Any) -> None:
+    user = new_id()
+    exif = Image.Exif()
+    exif[0x010F] = "secret camera"
+    tail = pictures.encoded(pictures.plain(), "JPEG", exif=exif) + b"PK\x03\x04 and a zip behind it"
+    status, _, body = await kept_for_a_task(works, data_url(tail, "jpeg"), user=user)
+    assert status == 200, body
+    key = body["key"]
+    kept = await works.deps.objects.read(key)
+    assert key.startswith(f"uploads/{user}/")
+    assert key.endswith(".jpg")
+    assert b"secret camera" not in kept
+    assert b"zip" not in kept
+    assert await works.db.fetchval("SELECT count(*) FROM file") == 0
+    assert await works.db.fetchval("SELECT count(*) FROM storage WHERE bytes > 0") == 0
+    await look(works, hours=1.9)
+    assert await is_there(works, key)
+    assert (await kept_for_a_task(works, data_url(tail, "jpeg"), user=user))[2] == {"key": key}
+    await look(works, hours=0.2)
+    assert await is_there(works, key)  # the second task needs it too
+    await look(works, hours=2)
+    assert not await is_there(works, key)
+    assert await loose(works) == set()
+
+
+async def test_an_upload_of_the_same_photo_stays(works: Any, pictures: Any) -> None:
+    user = new_id()
+    file = await uploaded(works, pictures.png(), user=user)
+    _, _, body = await kept_for_a_task(works, data_url(pictures.png()), user=user)
+    assert body == {"key": file["file_path"]}
+    await look(works, hours=3)
+    assert await is_there(works, file["file_path"])
+
+
+@pytest.mark.parametrize(
+    ("content", "status"),
+    [
+        ("data:text/html;base64,PGI+", 400),
+        ("data:image/svg+xml;base64,PHN2Zz4=", 400),
+        ("data:image/png;base64,!!!!", 400),
+        ("data:image/png;base64,", 400),
+        (data_url(b"GIF89a not a picture we take"), 415),
+        (data_url(b"\x89PNG\r\n\x1a\n" + b"\0" * 40), 400),
+    ],
+)
+async def test_what_is_no_photo_is_refused_and_nothing_is_kept(works: Any, content: str, status: int) -> None:
+    got, _, body = await kept_for_a_task(works, content, user=new_id())
+    assert got == status, body
     assert await loose(works) == set()
 
 

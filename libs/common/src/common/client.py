@@ -1,6 +1,7 @@
 """Calls between services: a deadline, one repeat of what may be repeated, a breaker per address, our token and the trace."""
 
 import asyncio
+import io
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -25,6 +26,8 @@ CALL_SECONDS = 2.0
 _CONNECT_SECONDS = 1.0
 _CONNECTIONS_MAX = 64
 _ANSWER_BYTES_MAX = 16 * 1024 * 1024
+_BODY_BYTES_AT_ONCE = 1024 * 1024
+"""A larger body goes piece by piece, so that others have their turn."""
 _BREAKER_CALLS = 20
 _BREAKER_FAILURES = 5
 _BREAKER_OPEN_SECONDS = 30.0
@@ -173,7 +176,8 @@ class ServiceClient:
         known = False
         try:
             headers = self._headers(raw is not None)
-            async with asyncio.timeout_at(until), self._open().request(method, url, data=raw, headers=headers, allow_redirects=False) as answer:
+            data = io.BytesIO(raw) if raw is not None and len(raw) > _BODY_BYTES_AT_ONCE else raw
+            async with asyncio.timeout_at(until), self._open().request(method, url, data=data, headers=headers, allow_redirects=False) as answer:
                 content = await _read(answer)
             known = True
         except aiohttp.ClientConnectorError as error:

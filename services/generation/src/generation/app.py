@@ -77,14 +77,15 @@ async def _opened(settings: GenerationSettings, bus: Bus) -> AsyncIterator[Servi
         crew = _crew(settings, db, objects, pool, session, fetch, config, progress, finish, arrive) if settings.worker else Crew(progress)
         creator = lanes.Creator(db, Billing(billing, call_seconds=settings.holds_call_seconds), crew, settings)
         create, view = lanes.create_lane(creator, flushers=settings.create_flushers), lanes.view_lane(db)
-        find_work = lanes.work_lane(Works(works, call_seconds=settings.works_call_seconds))
+        asked_works = Works(works, call_seconds=settings.works_call_seconds)
+        find_work = lanes.work_lane(asked_works)
         people = Identity(identity)
         find_person = lanes.person_lane(people)
         deps = Deps(
             settings=settings, db=db, signer=UrlSigner.of_settings(settings.shared), scenes=KeptScenes(db, seconds=settings.scenes_kept_seconds),
-            photos=PhotoKeeper(objects, pool), queue=KeptQueue(db, seconds=settings.queue_stats_kept_seconds), workers=crew, create=create, view=view,
-            find_work=find_work, people=people, find_person=find_person, config=config,
-            revocations=authenticator.revocations,
+            photos=PhotoKeeper(objects, asked_works, photo_bytes_max=settings.photo_bytes_max),
+            queue=KeptQueue(db, seconds=settings.queue_stats_kept_seconds), workers=crew, create=create, view=view,
+            find_work=find_work, people=people, find_person=find_person, config=config, revocations=authenticator.revocations,
         )  # fmt: skip
         upkeep = Upkeep(db, crew, settings)
         warming = [_warm(pool)] if settings.worker and settings.provider != "instant" else []

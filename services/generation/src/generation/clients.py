@@ -14,9 +14,13 @@ from pydantic import BaseModel, Field
 from common.client import ServiceClient
 from common.errors import DeductFailed, IdempotencyKeyReused, InsufficientCredits, Internal, ServiceError
 from common.events.tasks import Kind
+from common.ids import new_id
 from generation.domain import OwnedWork, Person
 
 log = structlog.get_logger()
+
+PHOTO_SECONDS = 30.0
+"""Decoding a large picture takes seconds, and others may be before it."""
 
 _REFUSALS: Mapping[int, type[ServiceError]] = {kind.code: kind for kind in (InsufficientCredits, IdempotencyKeyReused, DeductFailed)}
 
@@ -101,6 +105,20 @@ class KeptWorks(BaseModel):
     works: list[KeptWork]
 
 
+class PhotoToKeep(BaseModel):
+    """A data URL's picture, which nothing but a task will name. `field` is how our client called it."""
+
+    file_id: UUID
+    user_id: UUID
+    content: str
+    field: str
+    fleeting: Literal[True] = True
+
+
+class KeptPhoto(BaseModel):
+    key: str
+
+
 class UserIds(BaseModel):
     user_ids: list[UUID]
 
@@ -167,3 +185,8 @@ class Works:
             )
             for work in answer.works
         }  # fmt: skip
+
+    async def keep_photo(self, user_id: UUID, url: str, *, field: str) -> str:
+        """The key under which works keeps a data URL's picture for a while. Safe to repeat. Raises what an upload raises, or Unavailable."""
+        ask = PhotoToKeep(file_id=new_id(), user_id=user_id, content=url, field=field)
+        return (await self._client.post("/internal/pictures", ask, KeptPhoto, deadline_seconds=PHOTO_SECONDS, repeatable=True)).key

@@ -60,8 +60,8 @@ class Scenes(Protocol):
 class Photos(Protocol):
     """Takes pictures that came inside a request."""
 
-    async def keep(self, user_id: UUID, body: bytes) -> str:
-        """Check, clean and store one; answers its key. Raises FileTooLarge, FileTypeRefused or FileUnreadable."""
+    async def keep(self, user_id: UUID, url: str, *, field: str) -> str:
+        """Have a data URL's picture kept; answers its key. Raises InvalidParameter, FileTooLarge, FileTypeRefused, FileUnreadable or Unavailable."""
         ...
 
     async def keep_cover(self, key: str) -> str:

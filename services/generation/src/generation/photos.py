@@ -1,48 +1,28 @@
-"""Pictures that come inside a request, as data URLs: taken apart, decoded within limits, stripped, encoded again, stored."""
+"""Pictures that come inside a request, as data URLs."""
 
 import asyncio
 import base64
 import binascii
 import hashlib
-import io
 import re
-from collections.abc import Mapping
 from uuid import UUID
 
-from common.errors import FileTooLarge, FileTypeRefused, FileUnreadable, InvalidParameter, Unavailable
+from common.errors import FileTooLarge, InvalidParameter
 from common.objects import ObjectStore, content_type_of
-from generation.providers.base import NotSent
-from generation.providers.local.child import OverLimit
-from generation.providers.local.pool import Pool, PoolBroken
+from generation.clients import Works
 
-SIDE_PX_MAX = 12_000
-PIXELS_MAX = 40_000_000
-JPEG_SCANS_MAX = 100
-"""Each scan is a pass over the whole picture: thousands in a small file cost minutes."""
-PNG_PIXELS_MAX = 8_000_000
-"""Deflating more takes tens of seconds; what is opaque becomes a JPEG instead."""
-QUALITY = 90
 IN_THREAD_BYTES_MIN = 256 * 1024
 COVERS_FOLDER = "scenes/"
 """What lies here is nobody's upload and is not removed: versions of scenes that are gone name it still."""
 
 _HEAD = re.compile(r"data:image/(jpeg|jpg|png|webp);base64,", re.IGNORECASE)
-_TYPES: Mapping[str, tuple[str, str]] = {"JPEG": ("image/jpeg", "jpg"), "PNG": ("image/png", "png"), "WEBP": ("image/webp", "webp")}
-_MAGIC: tuple[tuple[bytes, int, str], ...] = ((b"\xff\xd8\xff", 0, "JPEG"), (b"\x89PNG\r\n\x1a\n", 0, "PNG"), (b"WEBP", 8, "WEBP"))
-
-
-class PhotoRefused(Exception):
-    """Not a picture we take; `reason` is `too_large`, `type` or `unreadable`. Travels between processes."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(reason, detail)
-        self.reason = reason
-        self.detail = detail
+_MAGIC: tuple[tuple[bytes, int], ...] = ((b"\xff\xd8\xff", 0), (b"\x89PNG\r\n\x1a\n", 0), (b"WEBP", 8))
+_HEAD_LENGTH_MAX = 64
 
 
 def is_picture(start: bytes) -> bool:
     """Whether bytes begin as a picture that we take does."""
-    return any(start[place : place + len(magic)] == magic for magic, place, _ in _MAGIC)
+    return any(start[place : place + len(magic)] == magic for magic, place in _MAGIC)
 
 
 async def read_data_url(url: str, *, field: str, bytes_max: int) -> bytes:
@@ -62,25 +42,19 @@ async def read_data_url(url: str, *, field: str, bytes_max: int) -> bytes:
 
 
 class PhotoKeeper:
-    """Keeps pictures under the key their cleaned bytes give them, so that the same picture is kept once."""
+    """Has pictures kept: photos by works, which cleans whatever people send; covers of scenes as copies of what was cleaned before."""
 
-    def __init__(self, objects: ObjectStore, pool: Pool) -> None:
+    def __init__(self, objects: ObjectStore, works: Works, *, photo_bytes_max: int) -> None:
         self._objects = objects
-        self._pool = pool
+        self._works = works
+        self._photo_bytes_max = photo_bytes_max
 
-    async def keep(self, user_id: UUID, body: bytes) -> str:
-        """Check, clean and store one; answers its key. Raises FileTooLarge, FileTypeRefused or FileUnreadable."""
-        try:
-            cleaned, content_type, extension = await self._pool.run(clean_photo, body)
-        except PhotoRefused as refusal:
-            raise {"too_large": FileTooLarge, "type": FileTypeRefused}.get(refusal.reason, FileUnreadable)(refusal.detail) from None
-        except OverLimit as error:
-            raise FileUnreadable("decoding takes too much memory or time") from error
-        except (NotSent, PoolBroken) as error:
-            raise Unavailable("pictures cannot be decoded now") from error
-        key = f"uploads/{user_id}/{hashlib.sha256(cleaned).hexdigest()}.{extension}"
-        await self._objects.put(key, cleaned, content_type)
-        return key
+    async def keep(self, user_id: UUID, url: str, *, field: str) -> str:
+        """The key of a data URL's picture, kept for as long as any task may need it. Raises what works refuses: InvalidParameter, FileTooLarge,
+        FileTypeRefused, FileUnreadable; Unavailable when it cannot be asked."""
+        if (len(url) - _HEAD_LENGTH_MAX) * 3 // 4 > self._photo_bytes_max:
+            raise FileTooLarge(f"{field}: a picture may have at most {self._photo_bytes_max} bytes")
+        return await self._works.keep_photo(user_id, url, field=field)
 
     async def keep_cover(self, key: str) -> str:
         """A scene's own copy of a picture that lies under another key, whose owner may delete it; answers the copy's. Raises FileNotFound."""
@@ -90,40 +64,3 @@ class PhotoKeeper:
         copy = f"{COVERS_FOLDER}{hashlib.sha256(body).hexdigest()}.{key.rpartition('.')[2]}"
         await self._objects.put(copy, body, content_type_of(copy))
         return copy
-
-
-def clean_photo(body: bytes) -> tuple[bytes, str, str]:
-    """The picture upright and without anything but its pixels: (bytes, content type, extension). Runs in a process that may die of it."""
-    from PIL import Image, ImageOps
-
-    name = next((name for magic, place, name in _MAGIC if body[place : place + len(magic)] == magic), None)
-    if name is None:
-        raise PhotoRefused("type", "only JPEG, PNG and WebP pictures are taken")
-    if name == "JPEG" and body.count(b"\xff\xda") > JPEG_SCANS_MAX:
-        raise PhotoRefused("unreadable", "the JPEG has too many scans")
-    Image.MAX_IMAGE_PIXELS = None  # our own limits are checked before anything is decoded
-    try:
-        with Image.open(io.BytesIO(body), formats=[name]) as opened:
-            width, height = opened.size
-            if max(width, height) > SIDE_PX_MAX or width * height > PIXELS_MAX:
-                raise PhotoRefused("too_large", f"{width} x {height} pixels are too many")
-            if name != "JPEG" and getattr(opened, "n_frames", 1) > 1:
-                raise PhotoRefused("unreadable", "animated pictures are not taken")
-            upright = ImageOps.exif_transpose(opened)
-            picture = upright.convert("RGBA" if upright.has_transparency_data else "RGB")
-    except PhotoRefused:
-        raise
-    except MemoryError:
-        raise
-    except Exception as error:
-        # Whatever a decoder trips over, the file is at fault.
-        raise PhotoRefused("unreadable", f"cannot be decoded ({type(error).__name__})") from None
-    picture.info = {}  # some encoders carry comments, profiles and XMP over from here
-    if picture.mode == "RGB" and name == "PNG" and width * height > PNG_PIXELS_MAX:
-        name = "JPEG"
-    if picture.mode == "RGBA" and name == "JPEG":
-        picture = picture.convert("RGB")
-    written = io.BytesIO()
-    options = {"compress_level": 3} if name == "PNG" else {"quality": QUALITY}
-    picture.save(written, name, **options)
-    return written.getvalue(), *_TYPES[name]

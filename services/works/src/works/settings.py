@@ -34,7 +34,7 @@ class WorksSettings(ServiceSettings):
     unsaved_wait_seconds: int = Field(default=24 * 3600, ge=600)
     """After that, bytes that never got a row are removed."""
     deleted_wait_seconds: int = Field(default=2 * 3600, ge=0)
-    """How long the bytes of a deleted upload stay: longer than any task runs and any link lives."""
+    """How long the bytes of a deleted upload stay, and those of a photo that came inside a task: longer than any task runs and any link lives."""
     loose_sweep_seconds: float = Field(default=60, gt=0)
     public_works_kept_seconds: float = Field(default=5, ge=0)
     """How old a public work may be that others than its owner are shown, should the word of a change be missed. 0: always read."""

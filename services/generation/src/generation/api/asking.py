@@ -12,7 +12,6 @@ from common.objects import source_of_thumbnail
 from common.web import Request
 from generation.deps import Deps
 from generation.domain import OwnedWork, Person, Task
-from generation.photos import read_data_url
 from generation.schemas.links import Rendering
 
 CREATE_REFUSALS = (InsufficientCredits, DeductFailed, TooManyTasks)
@@ -45,9 +44,8 @@ async def photo_keys(request: Request[Deps], images: list[str]) -> tuple[tuple[s
     for place, image in enumerate(images):
         field = f"images.{place}"
         if image[:5].lower() == "data:":
-            body = await read_data_url(image, field=field, bytes_max=deps.settings.photo_bytes_max)
-            keys.append(await deps.photos.keep(request.user_id, body))
-            named.append(hashlib.sha256(body).hexdigest())
+            keys.append(await deps.photos.keep(request.user_id, image, field=field))
+            named.append(hashlib.sha256(image.encode()).hexdigest())
             continue
         key = deps.signer.key_of(image)
         if key is None or (not key.startswith(f"uploads/{request.user_id}/") and deps.signer.key_of(image, good_at=deps.db.clock.now()) is None):

@@ -4,7 +4,7 @@ from common.errors import InvalidParameter
 from common.web import Answer, Request, Route
 from works import store
 from works.api.base64_text import in_chunks, read_picture_text
-from works.api.uploads import keep_picture
+from works.api.uploads import keep_for_a_while, keep_picture
 from works.deps import Deps
 from works.schemas.internal import KeptPicture, KnownWork, KnownWorks, PictureToKeep, WorkIds
 
@@ -28,9 +28,14 @@ async def list_known_works(request: Request[Deps]) -> Answer:
 
 
 async def keep_for_user(request: Request[Deps]) -> Answer:
-    """A picture for somebody who cannot upload yet (a sign-up's avatar): received, decoded and kept as an upload is. Safe twice by its id."""
+    """A picture for somebody who did not upload it (a sign-up's avatar, a photo inside a task): received, decoded and kept as an upload is.
+
+    Safe twice by its id; a fleeting one by its content.
+    """
     deps, ask = request.deps, request.body
     content = await _content_of(deps, ask)
+    if ask.fleeting:
+        return Answer(KeptPicture(key=await keep_for_a_while(deps, in_chunks(content), file_id=ask.file_id, user_id=ask.user_id)))
     saved = await keep_picture(deps, in_chunks(content), file_id=ask.file_id, user_id=ask.user_id, may_be_known=True)
     return Answer(KeptPicture(key=saved.file.key))
 

@@ -40,6 +40,15 @@ async def store_picture(deps: Deps, spooled: Spooled, *, file_id: UUID, user_id:
     return await deps.save_file(ready.file)
 
 
+async def keep_for_a_while(deps: Deps, chunks: AsyncIterator[bytes], *, file_id: UUID, user_id: UUID) -> str:
+    """Receive, check and store a picture that gets no row; answers its key. It stays as long as a deleted upload does, unless a row names it by then."""
+    async with deps.intake.receive(chunks) as spooled, deps.intake.cleaned(spooled, file_id=file_id, user_id=user_id) as ready:
+        async with deps.db.transaction() as tx:
+            await commands.loosen_objects(tx, [ready.file.key], deps.storage)
+        await deps.intake.put(ready)
+    return ready.file.key
+
+
 async def store_together(deps: Deps, pictures: Sequence[Spooled], *, file_ids: Sequence[UUID], user_id: UUID, field: str) -> list[SavedFile]:
     """Keep all of them or none: nothing is stored before every one is decoded, and their rows come in one transaction."""
     async with AsyncExitStack() as stack:

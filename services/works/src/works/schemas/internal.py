@@ -32,13 +32,17 @@ class KnownWorks(Model):
 
 
 class PictureToKeep(Model):
-    """A picture for a user: as base64 (bare or a data URL), or the key of an object to copy. `field` is how the asker's own client called it."""
+    """A picture for a user: as base64 (bare or a data URL), or the key of an object to copy. `field` is how the asker's own client called it.
+
+    A `fleeting` one is no upload of the user's: nothing lists it, it fills no quota, and it is removed when no task can need it any more.
+    """
 
     file_id: UUID
     user_id: UUID
     content: str | None = None
     key: str | None = Field(default=None, max_length=1024)
     field: str = Field(default="content", max_length=64)
+    fleeting: bool = False
 
 
 class KeptPicture(Model):
