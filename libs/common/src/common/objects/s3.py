@@ -6,6 +6,7 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -241,10 +242,21 @@ def _check_content(key: str, sha256: str) -> None:
         raise ValueError(f"the bytes for {key} are not what it says")
 
 
+@cache
+def _descriptions() -> Any:
+    """What the library knows of every service, read once: most of what a client costs."""
+    import botocore.session
+
+    return botocore.session.Session().get_component("data_loader")
+
+
 def _make_client(place: S3Place, endpoint: str | None, *, connections_max: int, answer_seconds: float) -> Any:
     import boto3
+    import botocore.session
     from botocore.config import Config
 
+    session = botocore.session.Session()
+    session.register_component("data_loader", _descriptions())
     config = Config(
         signature_version="s3v4",
         # Newer versions add checksums that stores other than Amazon's refuse, or keep inside the object.
@@ -256,7 +268,7 @@ def _make_client(place: S3Place, endpoint: str | None, *, connections_max: int, 
         max_pool_connections=connections_max,
         s3={"addressing_style": "path" if endpoint else "auto", "payload_signing_enabled": True},
     )
-    return boto3.session.Session().client(
+    return boto3.session.Session(botocore_session=session).client(
         "s3",
         endpoint_url=endpoint,
         region_name=place.region,
