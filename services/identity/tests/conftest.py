@@ -5,6 +5,7 @@ import secrets
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from common.auth import ServiceTokens, make_key, private_pem, read_private_key, 
 from common.bus import open_bus
 from common.settings import load
 from identity.app import open_service
+from identity.passwords import Passwords
 from identity.settings import IdentitySettings
 
 
@@ -181,6 +183,12 @@ async def run_identity(environment: dict[str, str], service_database: Any, servi
         await bus.stop()
 
     return running
+
+
+@pytest.fixture(autouse=True)
+def _cheap_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hashing as it is meant to be costs these tests a third of their time; test_identity_domain.py looks at it."""
+    monkeypatch.setattr("identity.app.Passwords", partial(Passwords, memory_kib=64))
 
 
 @pytest.fixture
