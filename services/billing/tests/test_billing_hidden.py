@@ -89,6 +89,16 @@ async def test_without_the_key_nothing_opens(deps: Deps, bank: Any, door: Door, 
     assert await deps.sandbox.find(params["intent_id"]) is not None
 
 
+@pytest.mark.usefixtures("told")
+async def test_orders_whose_key_is_lost_are_shown_without_what_it_opened(deps: Deps, door: Door, user_id: UUID, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deps.vault, "_keys", {})
+    orders_shown = (await ask(door, "GET", "/api/credits/orders", user_id))["orders"]
+    assert len(orders_shown) == 4
+    assert {one["status"] for one in orders_shown} >= {"paid", "pending"}
+    assert [(one["transaction_id"], one["payment_params"]) for one in orders_shown] == [(None, None)] * 4
+    assert [alert["transaction_id"] for alert in await alerts(door)] == [""]
+
+
 PLAIN = """
     UPDATE payment_order SET intent_id = 'sbi_plain', params = '{"intent_id": "sbi_plain", "pay_url": "http://shop.test/sbi_plain"}', intent_sealed = NULL,
         transaction_id = CASE WHEN state = 'paid' THEN 'sbx_plain' END, transaction_sealed = NULL;

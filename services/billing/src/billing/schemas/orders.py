@@ -1,7 +1,7 @@
 """Orders and packages, as the photo dialect and operators see them, and v1's list of packages."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, TypeVar
 from uuid import UUID
 
 from pydantic import ConfigDict, Field
@@ -12,10 +12,15 @@ from billing.domain.package import PACKAGES
 from billing.store.notices import Alert
 from billing.store.orders import OrderFilter
 from billing.totals import TotalsShown
+from common.log import get_logger
 from common.messages import Lang
-from common.vault import Vault
+from common.vault import Unopenable, Vault
 from common.web import Model, Moment
 from common.web.photo import Page, PageQuery
+
+log = get_logger()
+
+T = TypeVar("T")
 
 _MAIN_CURRENCY = "CNY"
 _MINOR_PER_MAJOR = 100
@@ -134,10 +139,19 @@ def _shown(order: Order, vault: Vault, lang: Lang) -> dict[str, Any]:
         "order_no": order.order_no, "user_id": order.user_id, "package_id": order.package_id, "package_name": name_of(order.package_id, lang),
         "asset": order.asset, "credits": order.amount, "membership_days": order.membership_days, "amount": major(order.price_minor),
         "currency": order.currency, "payment_method": order.method, "status": order.state,
-        "transaction_id": transaction_of(vault, order),
+        "transaction_id": _if_it_opens(transaction_of, vault, order),
         "created_at": order.created_at, "expires_at": order.expires_at, "paid_at": order.paid_at,
-        "payment_params": params_of(vault, order) if order.state == "pending" else None,
+        "payment_params": _if_it_opens(params_of, vault, order) if order.state == "pending" else None,
     }  # fmt: skip
+
+
+def _if_it_opens(opener: Callable[..., T | None], vault: Vault, *sealed: object) -> T | None:
+    """What an order is shown with; one that no key opens any more must not keep all others from being shown."""
+    try:
+        return opener(vault, *sealed)
+    except Unopenable as error:
+        log.error("order.unopenable", cause=str(error))
+        return None
 
 
 class PaymentNotice(Model):
@@ -189,7 +203,7 @@ class AlertShown(Model):
     def of(cls, alert: Alert, vault: Vault) -> "AlertShown":
         return cls(
             alert_id=alert.alert_id, fault=alert.fault, provider=alert.provider, order_no=alert.order_no,
-            transaction_id=open_transaction(vault, alert.alert_id, alert.transaction_sealed),
+            transaction_id=_if_it_opens(open_transaction, vault, alert.alert_id, alert.transaction_sealed) or "",
             amount=major(alert.amount_minor), currency=alert.currency, at=alert.at,
         )  # fmt: skip
 
