@@ -219,6 +219,26 @@ async def test_progress_only_rises_is_merged_and_stops_at_the_end(notify: Notify
         await ws.receive_json(timeout=0.6)
 
 
+async def test_a_task_that_ends_at_once_shows_a_step_before_its_end_and_the_balance_comes_once(notify: Notify, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("notify.sockets._HINT_SECONDS", 60)  # only what is written at once takes hints along
+    user, task = new_id(), new_id()
+    ws, _ = await notify.connect(user)
+    step = TaskProgressed(sequence=2, task_id=task, user_id=user, kind="travel", claim_no=1, n=1, progress=5, stage="running", message="")
+    held, captured = (
+        envelope(CreditsChanged(sequence=number, user_id=user, asset="credit", kind="held", amount=1, available=9, held=held))
+        for number, held in ((2, 1), (3, 0))
+    )
+    await on_credits_changed(notify.deps, [held])
+    await on_task_progressed(notify.deps, [envelope(step)])
+    await on_credits_changed(notify.deps, [captured])
+    await notify.tell(completed(user, task))
+    frames = [await ws.receive_json(timeout=5) for _ in range(3)]
+    assert [frame["type"] for frame in frames] == ["task_progress", "task_complete", "credits_changed"]
+    assert frames[2]["held"] == 0
+    with pytest.raises(asyncio.TimeoutError):
+        await ws.receive_json(timeout=0.2)
+
+
 async def test_a_balance_that_was_overtaken_is_not_shown(notify: Notify) -> None:
     user = new_id()
     ws, _ = await notify.connect(user)

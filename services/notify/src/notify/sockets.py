@@ -5,6 +5,7 @@ import random
 import struct
 import time
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -24,6 +25,8 @@ BAD_TOKEN, DISABLED = 4500, 4507
 _PAGE = 200
 _ENDED_MAX = 10_000
 _BUFFER_BYTES_MAX = 256 * 1024
+_HINT_SECONDS = 0.05
+"""So long a hint waits for company: a write costs more than what is in it, here and in every process on the way."""
 
 
 class ListNotices(Protocol):
@@ -61,7 +64,8 @@ class Connection:
         self._volatile: dict[tuple[str, object], bytes] = {}
         self._progress_at: dict[object, float] = {}
         self._known_seq = 0
-        self._scheduled = False
+        self._soon = False
+        self._later: asyncio.TimerHandle | None = None
         self._slow_since: float | None = None
         self._catching_up: asyncio.Task[None] | None = None
         self._closed = False
@@ -93,7 +97,7 @@ class Connection:
         """A volatile frame: replaces the one about the same thing that is still waiting."""
         if self.welcomed and not self._closed:
             self._volatile[(kind, about)] = frame
-            self._schedule()
+            self._schedule(_HINT_SECONDS)
 
     def welcome(self, frame: bytes) -> None:
         """The first frame of all; then what was missed, then what comes."""
@@ -107,7 +111,10 @@ class Connection:
 
     def flush(self) -> None:
         """Everything that waits, in one write."""
-        self._scheduled = False
+        self._soon = False
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
         if self._closed or self._transport.is_closing():
             return
         if self._transport.get_write_buffer_size() > _BUFFER_BYTES_MAX:
@@ -131,9 +138,10 @@ class Connection:
             self._transport.write(b"".join(map(_text_frame, frames)))
 
     def forget_task(self, task_id: object) -> None:
-        """No progress after the end."""
-        self._volatile.pop(("progress", task_id), None)
-        self._progress_at.pop(task_id, None)
+        """No progress after the end; before it at least one step, so one that was the first still goes."""
+        step = self._volatile.pop(("progress", task_id), None)
+        if self._progress_at.pop(task_id, None) is None and step is not None:
+            self._put(step)
 
     def ping(self) -> None:
         """Ask whether the client is there."""
@@ -190,13 +198,14 @@ class Connection:
         self._schedule()
 
     def _schedule(self, seconds: float = 0) -> None:
-        if self._scheduled:
+        """Flush within so long; what is to be written at once takes along what waits."""
+        if self._soon or (seconds and self._later is not None):
             return
-        self._scheduled = True
         loop = asyncio.get_running_loop()
         if seconds:
-            loop.call_later(seconds, self.flush)
+            self._later = loop.call_later(seconds, self.flush)
         else:
+            self._soon = True
             loop.call_soon(self.flush)
 
     def _wait_for_client(self) -> None:
@@ -324,7 +333,9 @@ def _remember(table: dict[Any, Any], key: object, value: object) -> None:
     table.pop(key, None)
     table[key] = value
     if len(table) > _ENDED_MAX:
-        del table[next(iter(table))]
+        # Many at once: finding the first of a dict walks over all that was taken out of its front before.
+        for old in list(islice(table, _ENDED_MAX // 10)):
+            del table[old]
 
 
 def _retry_hint() -> bytes:
