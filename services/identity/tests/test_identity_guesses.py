@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from identity import store
 from identity.domain import guess_wait
 
 MAIL = "ada@darkroom.example"
@@ -98,3 +99,18 @@ async def test_nobody_counts_where_limits_are_off(run_identity: Any) -> None:
 )
 def test_how_long_the_next_guess_waits(guesses: int, seconds_ago: int, wait: int) -> None:
     assert guess_wait(guesses, NOW - timedelta(seconds=seconds_ago), NOW, free=10) == timedelta(seconds=wait)
+
+
+async def test_guesses_are_counted_while_right_passwords_elsewhere_forget_them(service_database: Any) -> None:
+    db = await service_database("identity")
+    key, now = b"k" * 32, db.clock.now()
+
+    async def guess_and_be_right() -> None:
+        for _ in range(150):
+            async with db.transaction() as tx:
+                counted = await store.lock_guesses(tx.conn, [key], now)
+                assert counted.keys() == {key}
+            async with db.transaction() as tx:
+                await store.forgive_guesses(tx.conn, forget=[key], give_back=[])
+
+    await asyncio.gather(*(guess_and_be_right() for _ in range(4)))

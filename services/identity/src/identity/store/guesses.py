@@ -22,12 +22,15 @@ async def remember_place(conn: asyncpg.Connection, key_hash: bytes, now: datetim
 
 async def lock_guesses(conn: asyncpg.Connection, keys: Sequence[bytes], now: datetime) -> dict[bytes, tuple[int, datetime]]:
     """How many guesses and when the last one was, locked in the order of the keys."""
-    await conn.execute(
-        "INSERT INTO login_guess (key_hash, guesses, last_at) SELECT k, 0, $2 FROM unnest($1::bytea[]) AS k ORDER BY k ON CONFLICT DO NOTHING",
+    # In one statement: between two of them a right password elsewhere could take the row away.
+    rows = await conn.fetch(
+        """
+        INSERT INTO login_guess AS g (key_hash, guesses, last_at) SELECT k, 0, $2 FROM unnest($1::bytea[]) AS k ORDER BY k
+        ON CONFLICT (key_hash) DO UPDATE SET guesses = g.guesses RETURNING key_hash, guesses, last_at
+        """,
         list(keys),
         now,
     )
-    rows = await conn.fetch("SELECT key_hash, guesses, last_at FROM login_guess WHERE key_hash = ANY($1::bytea[]) ORDER BY key_hash FOR UPDATE", list(keys))
     return {row["key_hash"]: (row["guesses"], row["last_at"]) for row in rows}
 
 
