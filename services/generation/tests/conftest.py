@@ -27,7 +27,7 @@ from common.testing.doors import Door, Passes, open_door
 from common.web import Answer, Model, Request, Route
 from generation import commands, lanes
 from generation.api import ROUTES
-from generation.clients import Billing, Identity, Works
+from generation.clients import Billing, Identity, Pictures, Works
 from generation.config import CONFIG_KEYS
 from generation.deps import Deps
 from generation.domain import Brief, Claim, Create, Fairness, Placed, Seats, Task
@@ -390,15 +390,14 @@ async def edge(db: Database, neighbours: Neighbours, passes: Passes, tmp_path: P
     ):
         creator = lanes.Creator(db, Billing(billing, call_seconds=5), workers, settings)
         create, view = lanes.create_lane(creator), lanes.view_lane(db)
-        asked_works = Works(works, call_seconds=2)
-        find_work = lanes.work_lane(asked_works)
+        find_work = lanes.work_lane(Works(works, call_seconds=2))
         config = Config(db, CONFIG_KEYS, announce=lambda tx, key, version: tx.emit(ConfigChanged(sequence=version, config_key=key)))
 
         people = Identity(identity)
         find_person = lanes.person_lane(people)
         deps = Deps(
             settings=settings, db=db, signer=UrlSigner.of_settings(settings.shared), scenes=KeptScenes(db, seconds=0),
-            photos=PhotoKeeper(objects, asked_works, photo_bytes_max=settings.photo_bytes_max), queue=KeptQueue(db, seconds=0),
+            photos=PhotoKeeper(objects, Pictures(works), photo_bytes_max=settings.photo_bytes_max), queue=KeptQueue(db, seconds=0),
             workers=workers, create=create, view=view, find_work=find_work, people=people, find_person=find_person, config=config,
         )  # fmt: skip
         async with create, view, find_work, find_person, open_door(ROUTES, deps, name="generation", passes=passes) as door:

@@ -21,7 +21,7 @@ from common.objects import ObjectStore, UrlSigner, open_objects
 from common.service import Loop, Service, every, opened_database
 from generation import lanes, queries
 from generation.api import ROUTES
-from generation.clients import Billing, Identity, Works
+from generation.clients import Billing, Identity, Pictures, Works
 from generation.config import CONFIG_KEYS, model_of
 from generation.consumers import subscriptions
 from generation.deps import Deps
@@ -64,6 +64,7 @@ async def _opened(settings: GenerationSettings, bus: Bus) -> AsyncIterator[Servi
         open_authenticator(settings, "generation") as authenticator,
         ServiceClient("billing", settings, "generation") as billing,
         ServiceClient("works", settings, "generation") as works,
+        ServiceClient("works", settings, "generation") as pictures,
         ServiceClient("identity", settings, "generation") as identity,
         _opened_objects(settings) as objects,
         _opened_pool(settings) as pool,
@@ -77,13 +78,12 @@ async def _opened(settings: GenerationSettings, bus: Bus) -> AsyncIterator[Servi
         crew = _crew(settings, db, objects, pool, session, fetch, config, progress, finish, arrive) if settings.worker else Crew(progress)
         creator = lanes.Creator(db, Billing(billing, call_seconds=settings.holds_call_seconds), crew, settings)
         create, view = lanes.create_lane(creator, flushers=settings.create_flushers), lanes.view_lane(db)
-        asked_works = Works(works, call_seconds=settings.works_call_seconds)
-        find_work = lanes.work_lane(asked_works)
+        find_work = lanes.work_lane(Works(works, call_seconds=settings.works_call_seconds))
         people = Identity(identity)
         find_person = lanes.person_lane(people)
         deps = Deps(
             settings=settings, db=db, signer=UrlSigner.of_settings(settings.shared), scenes=KeptScenes(db, seconds=settings.scenes_kept_seconds),
-            photos=PhotoKeeper(objects, asked_works, photo_bytes_max=settings.photo_bytes_max),
+            photos=PhotoKeeper(objects, Pictures(pictures), photo_bytes_max=settings.photo_bytes_max),
             queue=KeptQueue(db, seconds=settings.queue_stats_kept_seconds), workers=crew, create=create, view=view,
             find_work=find_work, people=people, find_person=find_person, config=config, revocations=authenticator.revocations,
         )  # fmt: skip

@@ -186,7 +186,14 @@ class Works:
             for work in answer.works
         }  # fmt: skip
 
-    async def keep_photo(self, user_id: UUID, url: str, *, field: str) -> str:
-        """The key under which works keeps a data URL's picture for a while. Safe to repeat. Raises what an upload raises, or Unavailable."""
+
+class Pictures:
+    """Works, as it keeps pictures. With a client of its own: a breaker that slow pictures open must not keep quick questions from being asked."""
+
+    def __init__(self, client: ServiceClient) -> None:
+        self._client = client
+
+    async def keep(self, user_id: UUID, url: str, *, field: str) -> str:
+        """The key under which a data URL's picture is kept for a while. Safe to repeat. Raises what an upload raises, or Unavailable."""
         ask = PhotoToKeep(file_id=new_id(), user_id=user_id, content=url, field=field)
         return (await self._client.post("/internal/pictures", ask, KeptPhoto, deadline_seconds=PHOTO_SECONDS, repeatable=True)).key

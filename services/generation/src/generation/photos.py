@@ -9,7 +9,7 @@ from uuid import UUID
 
 from common.errors import FileTooLarge, InvalidParameter
 from common.objects import ObjectStore, content_type_of
-from generation.clients import Works
+from generation.clients import Pictures
 
 IN_THREAD_BYTES_MIN = 256 * 1024
 COVERS_FOLDER = "scenes/"
@@ -44,17 +44,19 @@ async def read_data_url(url: str, *, field: str, bytes_max: int) -> bytes:
 class PhotoKeeper:
     """Has pictures kept: photos by works, which cleans whatever people send; covers of scenes as copies of what was cleaned before."""
 
-    def __init__(self, objects: ObjectStore, works: Works, *, photo_bytes_max: int) -> None:
+    def __init__(self, objects: ObjectStore, pictures: Pictures, *, photo_bytes_max: int) -> None:
         self._objects = objects
-        self._works = works
+        self._pictures = pictures
         self._photo_bytes_max = photo_bytes_max
 
     async def keep(self, user_id: UUID, url: str, *, field: str) -> str:
-        """The key of a data URL's picture, kept for as long as any task may need it. Raises what works refuses: InvalidParameter, FileTooLarge,
-        FileTypeRefused, FileUnreadable; Unavailable when it cannot be asked."""
+        """The key of a data URL's picture, kept for as long as any task may need it.
+
+        Raises what works refuses: InvalidParameter, FileTooLarge, FileTypeRefused, FileUnreadable; Unavailable when it cannot be asked.
+        """
         if (len(url) - _HEAD_LENGTH_MAX) * 3 // 4 > self._photo_bytes_max:
             raise FileTooLarge(f"{field}: a picture may have at most {self._photo_bytes_max} bytes")
-        return await self._works.keep_photo(user_id, url, field=field)
+        return await self._pictures.keep(user_id, url, field=field)
 
     async def keep_cover(self, key: str) -> str:
         """A scene's own copy of a picture that lies under another key, whose owner may delete it; answers the copy's. Raises FileNotFound."""
