@@ -38,14 +38,15 @@ async def test_the_service_starts_hears_an_end_tells_what_changed_and_stops(bank
             await asyncio.sleep(0.05)
         await bus.publish([seal(end, datetime.now(UTC), None)], NoReceipts())
         told: list[CreditsChanged] = []
-        while not any(fact.kind == "released" for fact in told):
+        while len([fact for fact in told if fact.asset == "credit"]) < 3:
             for record in await listener.fetch(records_max=100, wait_seconds=5):
                 fact = open_envelope(record.topic, record.value, record.headers).fact
                 assert isinstance(fact, CreditsChanged)
                 told.append(fact)
         stop.set()
         await running
-    assert [(fact.sequence, fact.kind, fact.available, fact.held) for fact in told if fact.asset == "credit"] == [
+    # What was there before the service is told by its sweep, perhaps after what it says itself: only the sequence is in order.
+    assert sorted((fact.sequence, fact.kind, fact.available, fact.held) for fact in told if fact.asset == "credit") == [
         (1, "granted", 10, 0), (2, "held", 6, 4), (3, "released", 10, 0),
     ]  # fmt: skip
     assert (await bank.hold_of(task_id))["state"] == "released"
