@@ -74,7 +74,7 @@ class Receipts:
         raise AssertionError(error)
 
     async def reach(self, count: int) -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while self.acks < count:
                 self.changed.clear()
                 await self.changed.wait()
@@ -579,7 +579,7 @@ async def test_a_task_told_to_the_workers_many_times_is_made_once(service_databa
         told = [TaskCreated(sequence=1, task_id=one, user_id=new_id(), kind="travel", asked=2, price=2, work_id=one) for one in task_ids * 4]
         for _ in range(5):
             await overhear(service, bus, random.sample(told, len(told)))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while await db.fetchval("SELECT count(*) FROM outbox_fact WHERE topic = 'task.completed'") < len(task_ids):
                 await asyncio.sleep(0.05)
         await overhear(service, bus, told)

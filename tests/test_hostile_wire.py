@@ -239,7 +239,7 @@ async def test_who_sends_slowly_is_closed_while_others_are_served(stage: Stage) 
     for _ in range(20):
         asked = time.monotonic()
         all_well(await stage.attacker.wrongs([good]))
-        assert time.monotonic() - asked < 5
+        assert time.monotonic() - asked < 20
     wrong: list[str] = []
     for answers in await asyncio.gather(*slow, *silent):
         wrong += [
@@ -430,7 +430,7 @@ async def _socket(stage: Stage, frames: list[str | bytes]) -> tuple[int | None, 
                 await (ws.send_str(frame) if isinstance(frame, str) else ws.send_bytes(frame))
         except (ConnectionError, aiohttp.ClientError):
             pass  # closed while we still spoke; the code says why
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             async for message in ws:
                 heard.append(str(message.data))
         return ws.close_code, " ".join(heard)

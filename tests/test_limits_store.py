@@ -138,7 +138,7 @@ def client(rig: Rig, store: EmbeddedRedis, somebody: Person) -> Client:
 
 async def store_is_back(rig: Rig) -> None:
     """Wait until both gateways say that their store answers."""
-    async with asyncio.timeout(10), aiohttp.ClientSession() as http:
+    async with asyncio.timeout(60), aiohttp.ClientSession() as http:
         for url in rig.home.running_state().admin_urls["gateway"]:
             while True:
                 async with http.get(url + "/metrics") as answer:

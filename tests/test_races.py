@@ -33,7 +33,7 @@ async def person(rig: Rig) -> AsyncIterator[Person]:
 
 async def settle_at(rig: Rig, person: Person, credits: int) -> None:
     """Nothing under way, and exactly so many credits available."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             answer = await rig.ask("billing", "/internal/balances", {"user_ids": [person.user_id]})
             account = answer["balances"][0]["credit"]

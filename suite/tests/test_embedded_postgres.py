@@ -117,7 +117,7 @@ async def test_a_server_left_by_a_killed_parent_is_adopted(folder: Path) -> None
         assert (server.adopted, server.pid, server.port) == (True, pid, port)
         urls = await server.ensure_database("billing")
         assert await ask(urls.role_url, "SELECT note FROM kept") == "before"
-    assert await wait_until(lambda: not is_alive(pid), within_seconds=5)
+    assert await wait_until(lambda: not is_alive(pid), within_seconds=60)
 
 
 async def test_a_living_server_on_another_port_is_moved_to_the_wanted_one(folder: Path) -> None:
@@ -175,7 +175,7 @@ async def test_a_server_dies_with_a_test_run_that_is_killed(folder: Path) -> Non
         pid = int((await asyncio.to_thread(parent.stdout.readline)).split()[0])
         parent.send_signal(signal.SIGKILL)
         parent.wait()
-    assert await wait_until(lambda: not is_alive(pid), within_seconds=10)
+    assert await wait_until(lambda: not is_alive(pid), within_seconds=60)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can hand a folder to another user")

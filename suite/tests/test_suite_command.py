@@ -307,6 +307,15 @@ def test_many_taken_ports_are_counted_and_the_rest_is_advice(monkeypatch: pytest
     assert len(str(refused.value)) < 200
 
 
+def test_free_ports_are_free_for_every_replica(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    bases = iter((16_000, 17_000))
+    monkeypatch.setattr("suite.ports.random.choice", lambda _bases: next(bases))
+    monkeypatch.setattr("suite.ports.is_port_taken", lambda port: 16_040 <= port < 16_060)
+    ports = choose_ports(Home(tmp_path), any_ports=True, replicas={"billing": 2})
+    assert len(ports.services["billing"]) == 2
+    assert all(port >= 17_000 for port in ports.services["billing"])
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [

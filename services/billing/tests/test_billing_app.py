@@ -28,7 +28,7 @@ async def test_the_service_starts_hears_an_end_tells_what_changed_and_stops(bank
     listener = bus.broadcast(["credits.changed"])
     await listener.start()
     end = TaskFailed(sequence=2, task_id=task_id, user_id=user_id, kind="travel", work_id=task_id, asked=4, delivered=0, reason="timeout", message="")
-    async with asyncio.timeout(20), AsyncExitStack() as opened:
+    async with asyncio.timeout(60), AsyncExitStack() as opened:
         identity = await opened.enter_async_context(open_identity(passes))
         settings = passes.settings(BillingSettings, "billing", tmp_path, {**no_waits, "IDENTITY_URL": identity.url})
         service = await opened.enter_async_context(open_service(settings, bus))

@@ -41,7 +41,7 @@ async def hear(deps: Deps, records: Sequence[Outgoing]) -> GroupConsumer:
     await bus.publish(records, NoReceipts())
     running = asyncio.create_task(consumer.run(draining))
     ids = {record.event_id for record in records}
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while await deps.db.fetchval("SELECT count(*) FROM inbox WHERE event_id = ANY($1::uuid[])", list(ids)) < len(ids):
             await asyncio.sleep(0.02)
     draining.set()

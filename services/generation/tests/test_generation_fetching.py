@@ -209,13 +209,13 @@ async def test_a_drip_ends_when_the_time_is_up(host: Host) -> None:
         await response.prepare(http)
         for byte in a_picture(99):
             await response.write(bytes([byte]))
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.5)
         return response
 
     host.answer = drip
     began = time.monotonic()
     await refused(host.fetcher(seconds_max=0.2), host.url)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
     assert len(host.asked) == 3
 
 

@@ -153,7 +153,7 @@ async def test_closing_stops_a_running_job_at_its_next_step_and_leaves_no_thread
     heard = asyncio.Event()
     song = partial(jobs.song, None, title="", tags=(), prompt="", negative_tags=(), instrumental=True, seed=1)
     job = asyncio.ensure_future(pool.run(song, report=lambda *_: heard.set()))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await heard.wait()
         await pool.close()
     with pytest.raises(NotSent):
@@ -223,7 +223,7 @@ def test_workers_die_with_a_killed_parent_which_never_imported_the_heavy_librari
     assert heavy.strip() == ""
     pids = {int(pid) for pid in workers.split()}
     assert pids
-    until = time.monotonic() + 5
+    until = time.monotonic() + 60
     while any(map(_alive, pids)) and time.monotonic() < until:
         time.sleep(0.05)
     assert not [pid for pid in pids if _alive(pid)]
@@ -276,8 +276,11 @@ def test_what_is_not_what_it_claims_is_invalid_output(body: bytes, content_type:
 async def test_the_checker_decodes_in_the_pool_and_remembers(pool: Pool) -> None:
     checker = Checker(pool)
     first = await checker.check(webp(), "image/webp", kind="travel")
-    began = time.perf_counter()
-    assert await checker.check(webp(), "image/webp", kind="travel") is first
-    assert time.perf_counter() - began < 0.005
+    took = []
+    for _ in range(5):
+        began = time.perf_counter()
+        assert await checker.check(webp(), "image/webp", kind="travel") is first
+        took.append(time.perf_counter() - began)
+    assert min(took) < 0.005
     with pytest.raises(InvalidOutput):
         await checker.check(b"broken", "image/webp", kind="travel")

@@ -77,7 +77,7 @@ class Webhook:
 
     async def next(self, number: int = 1) -> dict[str, Any]:
         """The n-th request, once it is there."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while len(self.asked) < number:
                 await asyncio.sleep(0.01)
         return self.asked[number - 1]
@@ -177,7 +177,7 @@ def open_studio(workshop: Any, engine: N8nProvider, webhook: Webhook, n8n_settin
 
 
 async def until(read_task: ReadTask, task_id: UUID, *states: str) -> Task:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (task := await read_task(task_id)).state not in states:
             await asyncio.sleep(0.01)
     return task
@@ -194,7 +194,7 @@ async def kept(db: Database, task_id: UUID) -> list[tuple[str, str]]:
 
 async def waits(db: Database, task_id: UUID) -> None:
     """Until the webhook answered and nobody holds the task any more."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not await db.fetchval(
             "SELECT due_at = deadline_at AND EXISTS (SELECT FROM attempt WHERE attempt.task_id = task.task_id AND state IN ('submitted', 'unknown')) "
             "FROM task WHERE task_id = $1", task_id
@@ -281,7 +281,7 @@ async def test_a_failure_that_says_so_is_tried_again_and_the_superseded_attempt_
         task = await write(ask())
         first = await studio.webhook.next()
         await studio.say("task-failed", {"task_id": first["task_id"], "attempt_token": first["attempt_token"], "error": "busy", "retryable": True})
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while await journal(db, task.task_id) != ["failed"]:
                 await asyncio.sleep(0.01)
         clock.move(seconds=1)
@@ -304,7 +304,7 @@ async def test_a_call_back_before_the_webhook_answers_counts(db: Database, ask: 
 
         async def first_call_back(asked: dict[str, Any]) -> None:
             assert (await studio.complete(asked))[0] == 200
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await ended.wait()
 
         studio.webhook.before_answer = first_call_back
@@ -526,7 +526,7 @@ async def test_after_a_crash_the_open_attempt_is_adopted_and_nothing_is_submitte
         assert await commands.open_attempt(tx, first, attempt)
     clock.move(seconds=2)
     async with open_studio() as studio:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not await db.fetchval("SELECT due_at = deadline_at FROM task WHERE task_id = $1", task.task_id):
                 await asyncio.sleep(0.01)
         assert studio.webhook.asked == []
@@ -613,7 +613,7 @@ async def test_what_lies_at_slow_addresses_is_given_up_in_time_and_the_rest_is_k
     engine._fetch = fetch
     slow = [f"https://files.example/slow-{place}.png" for place in range(9)]
     answered(engine, "https://files.example/quick.png", *slow, a_picture(1), "https://files.example/too-late.png")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         answer = await engine.check(an_attempt(12, deadline_at=clock.now() + timedelta(seconds=4)))
     assert isinstance(answer, Finished)
     assert [one.index for one in answer.results] == [0, 10], "fetched for half of what was left"

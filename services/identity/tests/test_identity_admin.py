@@ -226,7 +226,7 @@ async def test_what_a_process_left_open_is_made_by_the_next_one_or_given_up(
     billing.loses_answers, billing.refuses = False, refuses
     await operator.let_lease_end()
     async with run_identity():
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while await operator.open():
                 await asyncio.sleep(0.02)
     assert len(billing.made) == (0 if refuses else 1)
@@ -245,7 +245,7 @@ async def test_a_twin_waits_for_the_first_and_moves_nothing(open_operator: Calla
     async with open_operator() as operator:
         billing.adjusts.clear()
         both = asyncio.gather(*(operator.change(GIVE, key) for _ in range(2)))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not await operator.open():
                 await asyncio.sleep(0.02)
         await asyncio.sleep(0.2)

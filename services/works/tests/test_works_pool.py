@@ -41,7 +41,7 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     await made.pool.close()
 
 
-async def until(condition: Any, *, seconds: float = 5) -> None:
+async def until(condition: Any, *, seconds: float = 60) -> None:
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.02)

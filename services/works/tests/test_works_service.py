@@ -48,7 +48,7 @@ async def running(service_databases: Any, folder: Path) -> AsyncIterator[tuple[s
     async with open_service(settings, bus) as service:
         life = asyncio.create_task(service.run(stop, on_ready=ready.set))
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await ready.wait()
             yield f"http://127.0.0.1:{port}", bus, service.deps
         finally:
@@ -65,7 +65,7 @@ async def test_a_running_service_hears_every_fact_twice_and_keeps_one_work(servi
     async with running(service_databases, tmp_path) as (url, bus, _):
         for _ in range(2):
             await bus.publish(told[::-1], NobodyAsks())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not await db.fetchval("SELECT (SELECT count(*) FROM person) = 1 AND (SELECT count(*) FROM work WHERE status = 'completed') = 1"):
                 await asyncio.sleep(0.02)
         async with aiohttp.ClientSession() as http, http.get(f"{url}/works/{task}") as answer:

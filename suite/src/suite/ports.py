@@ -6,6 +6,7 @@ import os
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from common.settings import PORTS
 from suite.embedded.parts import free_port, is_port_taken
@@ -77,7 +78,7 @@ def _in_the_way(ports: list[int], ours: set[int]) -> bool:
 def choose_ports(home: Home, *, any_ports: bool, replicas: Mapping[str, int]) -> Ports:
     """The ports of the settings, or with `any_ports` free ones, the same at every start of this folder."""
     if any_ports:
-        chosen = home.remembered("ports", _free_ports)
+        chosen = home.remembered("ports", partial(_free_ports, replicas_max=max(replicas.values(), default=1)))
     else:
         names = {name: _number(f"{name.upper()}_PORT", PORTS[name]) for name in NAMES}
         parts = {"postgres": POSTGRES_PORT, "kafka": KAFKA_PORT, "mailbox": MAILBOX_PORT, "s3": S3_PORT, "simulator": SIMULATOR_PORT}
@@ -95,12 +96,13 @@ def _number(name: str, default: int) -> int:
     return int(given)
 
 
-def _free_ports() -> dict[str, int]:
-    """A run of free ports, below the range that outgoing connections are given."""
+def _free_ports(*, replicas_max: int) -> dict[str, int]:
+    """A run of free ports, below the range that outgoing connections are given; those of so many replicas are free too."""
     names = [*NAMES, *PARTS]
     for _ in range(200):
         base = random.choice(_FREE_BASES)
         ports = [base + n for n in range(len(names))]
-        if not any(is_port_taken(port) or is_port_taken(port + ADMIN_OFFSET) for port in ports):
+        wanted = [port + REPLICA_STEP * n + more for port in ports for n in range(replicas_max) for more in (0, ADMIN_OFFSET)]
+        if not any(map(is_port_taken, wanted)):
             return dict(zip(names, ports, strict=True))
     raise SuiteError("There are not enough free ports on 127.0.0.1.")

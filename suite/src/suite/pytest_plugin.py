@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 import pytest_asyncio
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from common.clock import Clock
@@ -48,6 +49,13 @@ class ServiceDatabase(Protocol):
     """Call it for a service's migrated, emptied database, opened as the service opens it (no relay runs)."""
 
     async def __call__(self, service: str, *, clock: Clock | None = None) -> Database: ...
+
+
+def pytest_configure() -> None:
+    """An example that hypothesis makes may take its time: how long says more about the machine than about the code."""
+    patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.register_profile("patient", patient)
+    settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")
@@ -194,7 +202,7 @@ async def service_database(service_databases: MigratedDatabases) -> AsyncIterato
         if service not in cleaned:
             cleaned.add(service)
             await service_databases.clean(service)
-        opened.append(await Database.open(database.role_url, name=f"test-{service}", clock=clock))
+        opened.append(await Database.open(database.role_url, name=f"test-{service}", clock=clock, acquire_seconds=20, statement_seconds=30, lock_seconds=20))
         return opened[-1]
 
     yield open_database

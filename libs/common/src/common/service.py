@@ -259,7 +259,15 @@ async def _patiently(settings: ServiceSettings, name: str, clock: Clock | None) 
     until = asyncio.get_running_loop().time() + _DATABASE_WAIT_SECONDS
     while True:
         try:
-            return await Database.open(settings.database_url, name=f"darkroom-{name}", size=settings.pool_size, clock=clock)
+            return await Database.open(
+                settings.database_url,
+                name=f"darkroom-{name}",
+                size=settings.pool_size,
+                clock=clock,
+                acquire_seconds=settings.acquire_seconds,
+                statement_seconds=settings.statement_seconds,
+                lock_seconds=settings.lock_seconds,
+            )
         except Exception as error:  # "starting up" comes as an error of PostgreSQL's own
             if not passes(error) or asyncio.get_running_loop().time() > until:
                 raise

@@ -107,6 +107,9 @@ class ServiceSettings(_FromGiven):
     migration_database_url: str = ""
     key_path: Path
     pool_size: int = Field(default=8, ge=1)
+    acquire_seconds: float = Field(default=1.5, gt=0)
+    statement_seconds: float = Field(default=5, gt=0)
+    lock_seconds: float = Field(default=2, gt=0)
     not_ready_seconds: float = Field(default=2.0, ge=0)
     record_seconds: float = Field(default=10.0, ge=0)
     http_drain_seconds: float = Field(default=8.0, ge=0)

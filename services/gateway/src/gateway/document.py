@@ -60,7 +60,7 @@ class Document:
         table: RouteTable,
         *,
         connect_seconds: float,
-        wait_seconds: float = 3.0,
+        wait_seconds: float = 10.0,
         fresh_seconds: float = 30.0,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:

@@ -89,7 +89,7 @@ def created(task_id: UUID | None = None, *, sequence: int = 1) -> TaskCreated:
     return TaskCreated(sequence=sequence, task_id=task_id or new_id(), user_id=new_id(), kind="travel", asked=1, price=1, work_id=new_id())
 
 
-async def until(condition: Callable[[], Any], *, seconds: float = 30) -> None:
+async def until(condition: Callable[[], Any], *, seconds: float = 60) -> None:
     """Wait for a condition, which may be a coroutine function; TimeoutError when it never holds."""
     async with asyncio.timeout(seconds):
         while True:
@@ -101,7 +101,7 @@ async def until(condition: Callable[[], Any], *, seconds: float = 30) -> None:
             await asyncio.sleep(0.02)
 
 
-async def read_all(reader: Reader, mine: set[bytes], count: int, *, seconds: float = 30) -> list[Record]:
+async def read_all(reader: Reader, mine: set[bytes], count: int, *, seconds: float = 60) -> list[Record]:
     """The next `count` records of these keys."""
     found: list[Record] = []
     async with asyncio.timeout(seconds):
@@ -336,11 +336,11 @@ class BusContract:
                     while loop.time() < ends:
                         await commit_one()
                         await asyncio.sleep(0.2)
-                    assert slowest < 2
+                    assert slowest < rig.outage_seconds / 4, "no commit waits for the broker"
                 for _ in range(5):
                     await commit_one()
-                await until(lambda: len(set(hearer.heard)) == 10 * sequence, seconds=90)
-                await until(lambda: _equals(count_rows(db), 0), seconds=30)
+                await until(lambda: len(set(hearer.heard)) == 10 * sequence, seconds=180)
+                await until(lambda: _equals(count_rows(db), 0))
         finally:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
