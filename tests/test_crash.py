@@ -101,16 +101,17 @@ async def test_six_processes_on_kafka_each_killed_twice_and_the_broker_too_lose_
         creating = asyncio.create_task(create_many(crowd, 50, chance))
         victims = [*SERVICES, *SERVICES, "kafka killed", "kafka stopped"]
         chance.shuffle(victims)
+        struck: set[int] = set()
         for victim in victims:
             await asyncio.sleep(chance.uniform(0.2, 2.0))
-            await strike(rig, victim, chance)
+            await strike(rig, victim, chance, struck)
         promised = await creating
         assert sum(map(len, promised.values())) == 50
         await check_everything(rig, promised, seconds=300)
 
 
-async def strike(rig: Rig, victim: str, chance: random.Random) -> None:
-    """Kill a service's process or the broker's, or stop the broker for 20 s while everything else goes on."""
+async def strike(rig: Rig, victim: str, chance: random.Random, struck: set[int]) -> None:
+    """Kill a service's process or the broker's, or stop the broker for 20 s while everything else goes on. No process dies twice."""
     if victim == "kafka killed":
         os.kill(rig.part_pid("kafka"), signal.SIGKILL)
     elif victim == "kafka stopped":
@@ -121,8 +122,8 @@ async def strike(rig: Rig, victim: str, chance: random.Random) -> None:
         finally:
             os.kill(pid, signal.SIGCONT)
     else:
-        pids = rig.pids().get(victim, [])
-        while not pids:  # it was killed a moment ago and is being started
+        while not (pids := [pid for pid in rig.pids().get(victim, []) if pid not in struck]):  # it was killed a moment ago and is being started
             await asyncio.sleep(0.1)
-            pids = rig.pids().get(victim, [])
-        os.kill(chance.choice(pids), signal.SIGKILL)
+        pid = chance.choice(pids)
+        struck.add(pid)
+        os.kill(pid, signal.SIGKILL)
