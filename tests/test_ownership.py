@@ -232,7 +232,7 @@ def seen(answer: tuple[int, Any, dict[str, str]], found: str) -> tuple[Any, ...]
 
 def test_every_route_is_known_to_this_test() -> None:
     known = NOBODYS | BY_SECRET | BY_LINK | set(OWNED)
-    assert {row.path for row in ROUTES if row.service == "gateway"} - {_row_of(door) for door in PUBLIC} == {"/openapi.json", "/docs", "/docs/*"}
+    assert {row.path for row in ROUTES if row.service == "gateway"} - {_row_of(door) for door in PUBLIC} == {"/", "/openapi.json", "/docs", "/docs/*"}
     routes = {name for name, door in EVERY.items() if door.route.auth != "admin"}
     assert routes - known == set(), "say whose objects these name"
     assert known - routes == set(), "these are no more"

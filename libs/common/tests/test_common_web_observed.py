@@ -194,10 +194,10 @@ def test_secrets_do_not_get_into_a_line(lines: Callable[[], list[dict[str, Any]]
 
 
 def test_what_libraries_say_becomes_a_line(lines: Callable[[], list[dict[str, Any]]]) -> None:
-    logging.getLogger("aiokafka.consumer").warning("lost %s", "broker")
+    logging.getLogger("library.consumer").warning("lost %s", "broker")
     logging.getLogger("asyncio").debug("noise")
     (line,) = lines()
-    assert (line["event"], line["logger"], line["said"], line["level"]) == ("library.said", "aiokafka.consumer", "lost broker", "warning")
+    assert (line["event"], line["logger"], line["said"], line["level"]) == ("library.said", "library.consumer", "lost broker", "warning")
 
 
 def test_a_value_that_json_does_not_know_is_still_logged(lines: Callable[[], list[dict[str, Any]]]) -> None:

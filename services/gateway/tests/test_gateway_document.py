@@ -142,6 +142,18 @@ async def test_two_shapes_of_one_name_are_kept_apart(open_door: Any, serve: Any)
     assert found == {"/works": "object", "/points/history": "array"}
 
 
+@pytest.mark.parametrize("careful_only", [False, True])
+async def test_the_address_alone_leads_to_the_page(open_door: Any, careful_only: bool) -> None:
+    async with open_door(AWAY, careful_only=careful_only) as door, aiohttp.ClientSession() as http:
+        for target in ("/", "/?from=somewhere"):
+            async with http.get(door.url + target, allow_redirects=False) as answer:
+                assert (answer.status, answer.headers["Location"]) == (302, "/docs")
+        async with http.get(door.url + "/") as answer:
+            assert (answer.status, answer.content_type) == (200, "text/html")
+        async with http.post(door.url + "/") as answer:
+            assert answer.status == 405
+
+
 async def test_the_page_and_all_it_loads_come_from_the_gateway(open_door: Any) -> None:
     async with open_door(AWAY) as door:
         status, headers, page = await get(door.url + "/docs")

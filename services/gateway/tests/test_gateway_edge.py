@@ -17,7 +17,7 @@ SNEAKY = [
     "/INTERNAL/holds", "/api//works/../internal", "/api/works/..;/..;/internal", "/api/works\\..\\..\\internal", "/api/works/%5c..%5c..%5cinternal",
     "/api/works/%252e%252e/internal", "/files/%00/../internal", "/works/1/../../internal", "/api/works/%c0%ae%c0%ae/internal", "/metrics", "/healthz",
     "/readyz", "/api/internal/x", "/users/../internal/holds", "/;/internal", "/internal;x=1/holds", "/internal%20",
-    "/internal?x=/api/works", "/internal#/api/works", "/",
+    "/internal?x=/api/works", "/internal#/api/works", "//",
 ]  # fmt: skip
 
 
@@ -41,6 +41,7 @@ async def test_no_spelling_reaches_what_is_internal(open_door: Any, echo: Any, t
         ("/api//works", None), ("/api/./works", None), ("/api/%2e/works", None), ("/a%2fb", None), ("/a%ff", None), ("/a%0d%0ab", None), ("/a b", None),
         ("a", None), ("*", None),
         ("/a%zz", None), ("/.well-known/jwks.json", ("/.well-known/jwks.json", "")),
+        ("/", ("/", "")), ("/?a=b", ("/", "?a=b")), ("//", None), ("", None), ("?a", None),
     ],
 )  # fmt: skip
 def test_a_path_has_one_spelling_or_none(target: str, expected: tuple[str, str] | None) -> None:

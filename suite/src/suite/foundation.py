@@ -74,7 +74,7 @@ class Foundation:
 async def laid(home: Home, ports: Ports, options: Options, tell: Tell) -> AsyncIterator[Foundation]:
     """Start the parts, make and migrate the databases; stop the parts at the end."""
     async with AsyncExitStack() as stack:
-        importing = asyncio.create_task(asyncio.to_thread(_import_services), name="services imported")
+        importing = asyncio.create_task(asyncio.to_thread(_import_services, here=not options.separate), name="services imported")
         kafka_starting = asyncio.create_task(_start_kafka(home, ports, options, tell, stack)) if options.with_kafka else None
         try:
             postgres = EmbeddedPostgres(home.postgres, ports.postgres)
@@ -99,10 +99,12 @@ async def laid(home: Home, ports: Ports, options: Options, tell: Tell) -> AsyncI
         yield foundation
 
 
-def _import_services() -> None:
-    """The services' code, while PostgreSQL starts: both take about as long."""
+def _import_services(*, here: bool) -> None:
+    """The services' settings, and their code where they run in this process, while PostgreSQL starts: both take about as long."""
     for member in MEMBERS:
-        _ = member.settings_type, member.open_service
+        _ = member.settings_type
+        if here:
+            _ = member.open_service
 
 
 async def _migrate(foundation: Foundation, member: Member) -> None:

@@ -42,6 +42,14 @@ async def show_status(home: Home, form: str) -> None:
         out.print(f"Darkroom is {health['status']} at [bold]{state.url}[/] for {minutes:.0f} min")
         out.print(f"{state.mode}, {state.profile} profile, bus {state.environment['DARKROOM_BUS_URL']}", style="dim")
         out.print(table("", ("service", "is", "address", "admin", "process"), rows))
+        places = {
+            "routes": f"{state.url}/docs",
+            "mailbox": state.environment["DARKROOM_MAILBOX_URL"],
+            "simulator": state.environment.get("DARKROOM_SIMULATOR_URL"),
+        }
+        for name, place in {**places, "data": home.folder, "logs": home.logs}.items():
+            if place:
+                out.print(f"  {name:<12} {place}", soft_wrap=True)
     if health["status"] != "healthy":
         raise typer.Exit(1)
 

@@ -80,6 +80,7 @@ async def _greet(home: Home, running: Running, seconds: float) -> None:
         out.print(f"  admin login  {admin['username']}  {escape(admin['password'])}")
     except SuiteError as error:
         err.print(f"  {error}", style="red", markup=False)
+    out.print(f"  routes       {running.state.url}/docs")
     out.print(f"  mailbox      {running.state.environment['DARKROOM_MAILBOX_URL']}")
     if running.foundation.simulator is not None:
         out.print(f"  simulator    {running.foundation.simulator.url}   [dim]n8n and WeChat; /control steers it[/]")

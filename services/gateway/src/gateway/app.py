@@ -22,7 +22,7 @@ from gateway.health import Health
 from gateway.limits import Budget, Limits
 from gateway.lines import Pool
 from gateway.own import Act, Own, OwnAnswer, OwnAsk
-from gateway.pages import show_page
+from gateway.pages import show_front, show_page
 from gateway.routes import ROUTES, RouteTable
 from gateway.settings import GatewaySettings, listed, rate
 from gateway.signing import NONCE_SECONDS, ClientKey, Signing
@@ -105,6 +105,7 @@ def _acts(health: Health, composed: Composed, document: Document) -> dict[str, A
         "/health": show_health,
         "/api/health": show_health,
         "/openapi.json": document.show,
+        "/": show_front,
         "/docs": show_page,
         "/docs/*": show_page,
         "/api/admin/stats/overview": composed.show_overview,

@@ -9,7 +9,7 @@ HEAD_BYTES_MAX = 16 * 1024
 HEADERS_MAX = 100
 SMALL_BODY_BYTES_MAX = 64 * 1024
 
-_TARGET = re.compile(r"((?:/[A-Za-z0-9\-._~!$&'()*+,=:@%]+)+)/?(\?[!-~]*)?")
+_TARGET = re.compile(r"(?=/)((?:/[A-Za-z0-9\-._~!$&'()*+,=:@%]+)*)/?(\?[!-~]*)?")
 _DOTS = re.compile(r"/\.{1,2}(?:/|$)")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._\-]{1,64}")
 _TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
@@ -104,7 +104,7 @@ def canonical(target: str) -> tuple[str, str] | None:
     match = _TARGET.fullmatch(target)
     if match is None:
         return None
-    path, query = match[1], match[2] or ""
+    path, query = match[1] or "/", match[2] or ""
     if "/." in path and _DOTS.search(path):
         return None
     if "%" in path and not _escapes_are_plain(path):

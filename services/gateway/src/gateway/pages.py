@@ -28,6 +28,11 @@ _POLICY = (
 )
 
 
+async def show_front(_ask: OwnAsk) -> OwnAnswer:
+    """Who opens the address alone wants to see what there is."""
+    return OwnAnswer(b"", "text/plain; charset=utf-8", {"Location": "/docs", "Cache-Control": "no-cache"}, 302)
+
+
 async def show_page(ask: OwnAsk) -> OwnAnswer:
     """One of the files, small if the client can unpack it."""
     name = ask.path.removeprefix("/docs").strip("/") or "index.html"

@@ -45,6 +45,7 @@ ROUTES: tuple[Route, ...] = (
     Route("/health", "gateway", READ, "none", limits="none"),
     Route("/api/health", "gateway", READ, "none", limits="none"),
     Route("/openapi.json", "gateway", READ, "none", limits="file"),
+    Route("/", "gateway", READ, "none", limits="file"),
     Route("/docs", "gateway", READ, "none", limits="file"),
     Route("/docs/*", "gateway", READ, "none", limits="file"),
     Route("/api/admin/stats/overview", "gateway", READ, "user"),

@@ -188,7 +188,6 @@ class BusContract:
         await bus.publish(early, Receipted())
         heard: list[list[UUID]] = [[], []]
         draining = asyncio.Event()
-        mine: set[UUID] = set()
 
         def listener(place: int) -> BroadcastConsumer:
             subscriptions = Subscriptions("generation")
@@ -200,7 +199,10 @@ class BusContract:
             return BroadcastConsumer(subscriptions, bus=bus, deps=None, limits=LIMITS)
 
         tasks = [asyncio.create_task(listener(place).run(draining)) for place in range(2)]
-        await asyncio.sleep(1.5 if rig.away else 0.1)
+        async with asyncio.timeout(60):
+            while not all(heard):  # when it is that they listen, only what they hear tells
+                await bus.publish([seal(created(), _now(), None)], Receipted())
+                await asyncio.sleep(0.2)
         late = [seal(created(), _now(), None) for _ in range(3)]
         mine = {UUID(record.key) for record in late}
         await bus.publish(late, Receipted())
