@@ -124,7 +124,7 @@ async def test_what_is_inside_is_not_there_from_outside(stage: Stage) -> None:
         "/.env",
         "/.git/config",
         "/server-status",
-        "/",
+        "//",
         "/api",
         "/api/",
         "/favicon.ico",

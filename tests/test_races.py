@@ -66,7 +66,7 @@ async def test_one_key_a_hundred_times_at_once_is_one_task_and_one_hold(rig: Rig
     assert {status for status, _ in answers} == {200}
     tasks = {body["data"]["task_id"] for _, body in answers}
     assert len(tasks) == 1
-    await person.heard(tasks, seconds=20)
+    await person.heard(tasks, seconds=60)
     await settle_at(rig, person, 48)
     assert await person.balance() == 48
     status, body = await person.create(key=key, count=3)

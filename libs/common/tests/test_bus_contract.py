@@ -91,7 +91,7 @@ class TestKafkaBus(BusContract):
             async with asyncio.timeout(60):
                 try:
                     await bus.publish([record], receipts)
-                    await until(lambda: receipts.unknown, seconds=20)
+                    await until(lambda: receipts.unknown, seconds=50)
                 except BusUnavailable:
                     pass
             assert not receipts.taken

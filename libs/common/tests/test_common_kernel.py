@@ -258,7 +258,7 @@ async def test_the_weather_is_waited_for_and_never_counted(db: Database) -> None
     hearing = Hearing(db, bus, fails=fails)
     async with running(hearing.run()):
         await bus.publish([seal(created(), db.clock.now(), None)], _Silent())
-        await until(lambda: hearing.heard, 20)
+        await until(lambda: hearing.heard)
     assert await count_dead_letters(db) == 0
 
 

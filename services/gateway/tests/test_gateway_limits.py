@@ -246,7 +246,7 @@ async def test_with_the_store_killed_everything_goes_on_and_logins_are_limited_h
         statuses = [(await door.ask(request("POST /login", body=b"{}")))[0].status for _ in range(4)]
         assert statuses == [200, 200, 429, 429]
         await redis.start()
-        await asyncio.sleep(0.4)
+        await asyncio.sleep(2)
         (answer,) = await door.ask(request("POST /login", body=b"{}"))
         assert (answer.status, left(answer.headers)["login"][0]) == (200, 2)
 
@@ -266,7 +266,7 @@ async def test_a_store_that_hangs_holds_up_one_moment_and_not_every_request(open
         assert max(took) < 5
         assert sorted(took)[10] < 0.15
         redis.resume()
-        await asyncio.sleep(1)
+        await asyncio.sleep(2)
         (answer,) = await door.ask(request("GET /works/1"))
         assert left(answer.headers)["address"][0] >= 975
 

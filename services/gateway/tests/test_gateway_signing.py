@@ -242,8 +242,10 @@ async def test_while_the_store_is_away_signed_writes_wait_and_signed_reads_go_on
         assert [await send(door, read, headers), await send(door, read, headers)] == [(200, ""), (401, "10002")]
         assert await send(door, GOOD, {}) == (200, "")
         await redis.start()
-        await asyncio.sleep(0.4)
-        assert await send(door, GOOD, sign(GOOD)) == (200, "")
+        async with asyncio.timeout(60):
+            while (said := await send(door, GOOD, sign(GOOD))) == (503, "10007"):
+                await asyncio.sleep(0.1)
+        assert said == (200, "")
 
 
 def test_keys_of_several_gateways_need_a_store_they_share_and_a_server_names_its_users() -> None:

@@ -187,21 +187,21 @@ async def test_an_idle_place_is_soon_filled_by_the_one_who_waits_behind_hundreds
     db: Database, clock: FakeClock, ask: Any, write: Any, claim: Any, workshop: Any, settings: GenerationSettings, read_task: ReadTask
 ) -> None:
     """One claim looks behind some tens of them, and the next ones come as soon after it."""
-    patient = settings.model_copy(update={"idle_poll_seconds": 30.0, "running_tasks_per_user_max": 1})
+    patient = settings.model_copy(update={"idle_poll_seconds": 600.0, "running_tasks_per_user_max": 1})
     enough = [new_id() for _ in range(400)]
     await write(*[ask(user_id=user_id) for user_id in enough * 2])
     assert {one.user_id for one in await claim(limit=400)} == set(enough)
     clock.move(seconds=1)
     last = await write(ask())
     async with workshop(Engine(), settings=patient) as shop, working(shop, slots=1):
-        assert (await until(read_task, last.task_id, "completed", "failed", seconds=10)).state == "completed"
+        assert (await until(read_task, last.task_id, "completed", "failed")).state == "completed"
     assert await db.fetchval("SELECT count(*) FROM task WHERE state = 'queued'") == 400
 
 
 async def test_where_all_have_enough_the_worker_looks_again_ever_less_often(
     db: Database, ask: Any, write: Any, claim: Any, workshop: Any, settings: GenerationSettings
 ) -> None:
-    patient = settings.model_copy(update={"idle_poll_seconds": 30.0, "running_tasks_per_user_max": 1})
+    patient = settings.model_copy(update={"idle_poll_seconds": 600.0, "running_tasks_per_user_max": 1})
     users = [new_id() for _ in range(5)]
     await write(*[ask(user_id=user_id) for user_id in users * 2])
     assert len(await claim(limit=5)) == 5
