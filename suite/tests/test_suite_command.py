@@ -1,5 +1,6 @@
 """The `darkroom` command as a person uses it: up, status, grant, dead letters, reset, and what it says when something is in the way."""
 
+import contextlib
 import json
 import os
 import pwd
@@ -308,12 +309,27 @@ def test_many_taken_ports_are_counted_and_the_rest_is_advice(monkeypatch: pytest
 
 
 def test_free_ports_are_free_for_every_replica(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    bases = iter((16_000, 17_000))
-    monkeypatch.setattr("suite.ports.random.choice", lambda _bases: next(bases))
-    monkeypatch.setattr("suite.ports.is_port_taken", lambda port: 16_040 <= port < 16_060)
+    monkeypatch.setattr("suite.ports.random.sample", lambda blocks, _count: sorted(blocks))
+    monkeypatch.setattr("suite.ports.is_port_taken", lambda port: port < 18_000 and port % 100 in range(40, 60))
     ports = choose_ports(Home(tmp_path), any_ports=True, replicas={"billing": 2})
     assert len(ports.services["billing"]) == 2
-    assert all(port >= 17_000 for port in ports.services["billing"])
+    assert all(port >= 18_000 for port in ports.services["billing"])
+
+
+def test_two_suites_that_choose_at_once_choose_other_ports(tmp_path: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from suite.home import Home; from suite.ports import choose_ports\n"
+        "home = Home(Path(sys.argv[1])); home.make()\n"
+        "print(choose_ports(home, any_ports=True, replicas={}).services['gateway'][0], flush=True); sys.stdin.read()"
+    )
+    chosen = set()
+    with contextlib.ExitStack() as stack:
+        for number in range(12):
+            command = [sys.executable, "-c", script, str(tmp_path / str(number))]
+            other = stack.enter_context(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+            assert other.stdout is not None
+            chosen.add(int(other.stdout.readline()))
+    assert len(chosen) == 12
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -23,7 +24,11 @@ ADMIN_OFFSET = 1000
 REPLICA_STEP = 40
 NAMED_MAX = 3
 """So many taken ports are named in a sentence; more are counted."""
-_FREE_BASES = range(15_000, 28_000)
+_BLOCK = 100
+_BLOCKS = [base for thousand in range(16_000, 28_000, 2_000) for base in range(thousand, thousand + 1_000, _BLOCK)]
+"""Where free ports are looked for: a thousand for services and parts, the next one for admin listeners. Single free ports are looked for above them."""
+_claims: dict[int, socket.socket] = {}
+"""The last port of each block that this process has: two suites that start at the same moment find the same ports free, but only one can have this."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,7 @@ def choose_ports(home: Home, *, any_ports: bool, replicas: Mapping[str, int]) ->
     """The ports of the settings, or with `any_ports` free ones, the same at every start of this folder."""
     if any_ports:
         chosen = home.remembered("ports", partial(_free_ports, replicas_max=max(replicas.values(), default=1)))
+        _claim(chosen[NAMES[0]])
     else:
         names = {name: _number(f"{name.upper()}_PORT", PORTS[name]) for name in NAMES}
         parts = {"postgres": POSTGRES_PORT, "kafka": KAFKA_PORT, "mailbox": MAILBOX_PORT, "s3": S3_PORT, "simulator": SIMULATOR_PORT}
@@ -99,10 +105,25 @@ def _number(name: str, default: int) -> int:
 def _free_ports(*, replicas_max: int) -> dict[str, int]:
     """A run of free ports, below the range that outgoing connections are given; those of so many replicas are free too."""
     names = [*NAMES, *PARTS]
-    for _ in range(200):
-        base = random.choice(_FREE_BASES)
+    for base in random.sample(_BLOCKS, len(_BLOCKS)):
+        if not _claim(base):
+            continue
         ports = [base + n for n in range(len(names))]
         wanted = [port + REPLICA_STEP * n + more for port in ports for n in range(replicas_max) for more in (0, ADMIN_OFFSET)]
         if not any(map(is_port_taken, wanted)):
             return dict(zip(names, ports, strict=True))
+        _claims.pop(base).close()
     raise SuiteError("There are not enough free ports on 127.0.0.1.")
+
+
+def _claim(base: int) -> bool:
+    """Have a block for as long as this process lives; False when another suite has it."""
+    if base not in _claims:
+        claim = socket.socket()
+        try:
+            claim.bind(("127.0.0.1", base + _BLOCK - 1))
+        except OSError:
+            claim.close()
+            return False
+        _claims[base] = claim
+    return True

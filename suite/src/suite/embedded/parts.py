@@ -59,7 +59,7 @@ def command_of(pid: int) -> str:
 
 
 # Below the range the system takes ports for outgoing connections from: such a port could be gone when a part comes back.
-_FREE_PORTS = range(15_000, 30_000)
+_FREE_PORTS = range(28_000, 32_000)
 
 
 def free_port() -> int:
