@@ -18,13 +18,14 @@ import aiohttp
 from common.auth import ServiceTokens, read_private_key
 from common.ids import new_id
 from common.settings import PORTS
+from common.testing.patience import patient_environment
 from suite.home import OPERATOR, Home
 
 READY_SECONDS = 120
 ASK_SECONDS = 60
 SLOW_MACHINE: Mapping[str, str] = {
-    # What a service waits for another part, where many suites share two cores: nothing here is away because it is late.
-    **{f"{service.upper()}_{what}_SECONDS": "20" for service in PORTS for what in ("ACQUIRE", "STATEMENT", "LOCK")},
+    # The same for what services wait for each other.
+    **{name: seconds for service in PORTS for name, seconds in patient_environment(service).items()},
     "GATEWAY_CONNECT_SECONDS": "5",
     "GENERATION_HOLDS_CALL_SECONDS": "15",
     "GENERATION_WORKS_CALL_SECONDS": "15",

@@ -193,6 +193,7 @@ async def service_databases(make_database: MakeDatabase) -> AsyncIterator[Migrat
 async def service_database(service_databases: MigratedDatabases) -> AsyncIterator[ServiceDatabase]:
     """`db = await service_database("billing")`: migrated, emptied, opened with the service's role; closed after the test."""
     from common.db import Database
+    from common.testing.patience import DATABASE_SECONDS
 
     opened: list[Database] = []
     cleaned: set[str] = set()
@@ -202,7 +203,16 @@ async def service_database(service_databases: MigratedDatabases) -> AsyncIterato
         if service not in cleaned:
             cleaned.add(service)
             await service_databases.clean(service)
-        opened.append(await Database.open(database.role_url, name=f"test-{service}", clock=clock, acquire_seconds=20, statement_seconds=30, lock_seconds=20))
+        opened.append(
+            await Database.open(
+                database.role_url,
+                name=f"test-{service}",
+                clock=clock,
+                acquire_seconds=DATABASE_SECONDS,
+                statement_seconds=DATABASE_SECONDS,
+                lock_seconds=DATABASE_SECONDS,
+            )
+        )
         return opened[-1]
 
     yield open_database

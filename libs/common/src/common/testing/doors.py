@@ -15,6 +15,7 @@ from common.auth import Authenticator, FixedKeys, ServiceTokens, TokenSigner, ma
 from common.ids import UserId, new_id
 from common.metrics import Metrics
 from common.settings import PORTS, ServiceSettings, load
+from common.testing.patience import patient_environment
 from common.web import Answer, Request, Route, WebRunner, build_application
 
 SettingsT = TypeVar("SettingsT", bound=ServiceSettings)
@@ -53,10 +54,7 @@ class Passes:
             f"{service.upper()}_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none",
             f"{service.upper()}_ENVELOPE_SECRET": SECRET,
             f"{service.upper()}_LOOKUP_SECRET": SECRET[::-1],
-            # A test is about what is done, not about how quickly a crowded machine does it.
-            f"{service.upper()}_ACQUIRE_SECONDS": "20",
-            f"{service.upper()}_STATEMENT_SECONDS": "30",
-            f"{service.upper()}_LOCK_SECONDS": "20",
+            **patient_environment(service),
             **(more or {}),
         }
 
