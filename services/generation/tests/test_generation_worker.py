@@ -597,3 +597,25 @@ async def test_a_drain_makes_what_is_seated(db: Database, ask: Any, settings: Ge
             _, claims = await commands.create_tasks(tx, placed, seats=Seats(count=seats.count, provider="instant", lease=timedelta(seconds=60)))
         worker.seat(seats, claims if seated else [])
     assert await db.fetchval("SELECT count(*) FROM task WHERE state = 'completed'") == (5 if seated else 0)
+
+
+async def test_a_drain_waits_for_tasks_that_are_being_written(db: Database, ask: Any, settings: GenerationSettings, workshop: Any) -> None:
+    instant = InstantProvider(allowed=True)
+    draining = asyncio.Event()
+    async with workshop(instant, known=instant.known_results()) as shop:
+        worker = BatchWorker(shop.studio, batch_max=16)
+        running = asyncio.create_task(worker.run(draining))
+        async with asyncio.timeout(60):
+            while (seats := worker.reserve(2)) is None:
+                await asyncio.sleep(0.01)
+        draining.set()
+        while (more := worker.reserve(1)) is not None:
+            worker.seat(more, [])
+            await asyncio.sleep(0.01)
+        placed = [Placed(ask=ask(), price=1, limits=settings.limits_of("travel")) for _ in range(2)]
+        async with db.transaction() as tx:
+            _, claims = await commands.create_tasks(tx, placed, seats=seats)
+        worker.seat(seats, claims)
+        async with asyncio.timeout(60):
+            await running
+    assert await db.fetchval("SELECT count(*) FROM task WHERE state = 'completed'") == 2

@@ -63,7 +63,7 @@ class BatchWorker:
             self._bell.ring()
 
     async def run(self, draining: asyncio.Event) -> None:
-        """Make batches until draining; what is seated by then is still made."""
+        """Make batches until draining; what is seated by then, or was given seats by then and is being written, is still made."""
         async with self._bell.rings_on(draining):
             while not draining.is_set():
                 claims = self._unseat() or await self._claim()
@@ -74,8 +74,11 @@ class BatchWorker:
                 elif not await self._bell.wait(self._studio.settings.idle_poll_seconds):
                     self._to_claim = {True, False}
         self._is_draining = True
-        while claims := self._unseat():
-            await self._make(claims)
+        while self._seated or self._reserved:
+            if claims := self._unseat():
+                await self._make(claims)
+            else:
+                await self._bell.wait(AGAIN_SECONDS)
 
     def _unseat(self) -> list[Claim]:
         return [self._seated.popleft() for _ in range(min(self._batch_max, len(self._seated)))]
