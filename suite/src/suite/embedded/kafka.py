@@ -289,7 +289,8 @@ def _packaged_java() -> Path:
 def write_properties(path: Path, *, data: Path, port: int) -> None:
     """The whole configuration of a broker for one machine; the two broker time-outs let a restart after kill -9 take 2 s, not 12.
 
-    One thread of each kind is what one machine needs, and an idle controller need not write a record twice a second."""
+    One thread of each kind is what one machine needs, and an idle controller need not write a record twice a second. The cleaner of
+    compacted topics has only the groups' offsets to look after; its default of 128 MiB was half of the heap and made every collection a full one."""
     controller_port = free_port()
     path.write_text(
         f"""\
@@ -313,6 +314,7 @@ broker.heartbeat.interval.ms=500
 num.network.threads=1
 num.io.threads=1
 background.threads=1
+log.cleaner.dedupe.buffer.size=4194304
 metadata.max.idle.interval.ms=10000
 """
     )
