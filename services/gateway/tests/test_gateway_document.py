@@ -1,10 +1,13 @@
 """One document of all services, and the page to read it on, with nothing from outside."""
 
+import asyncio
 import gzip
 import importlib
 import re
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from itertools import count
 from typing import Any
 
 import aiohttp
@@ -18,7 +21,11 @@ from pydantic import ValidationError
 from common.web import Route
 from common.web.openapi import document_of
 from gateway.app import UPSTREAMS
+from gateway.document import Document
+from gateway.own import OwnAsk
 from gateway.pages import FOLDER
+from gateway.routes import RouteTable
+from gateway.upstreams import open_replicas
 
 AWAY = "http://127.0.0.1:1"
 
@@ -109,6 +116,26 @@ async def test_of_a_service_that_is_away_the_rest_is_shown(open_door: Any, servi
     check_soundness(document)
     shown = {operation["tags"][0].rpartition("-")[2] for methods in document["paths"].values() for operation in methods.values()}
     assert shown == {"gateway", *UPSTREAMS} - {away}
+
+
+async def test_a_service_that_begins_to_hang_is_waited_for_briefly(serve: Any) -> None:
+    calls = count()
+    body = document_of(routes_of("works"), name="works", title="works")
+
+    async def show(_request: web.BaseRequest) -> web.StreamResponse:
+        if next(calls):
+            await asyncio.sleep(60)
+        return web.Response(body=body, content_type="application/json")
+
+    ask = OwnAsk("GET", "/openapi.json", {}, b"", "en")
+    async with serve(show) as url:
+        replicas = open_replicas({"works": [url]}, now=time.monotonic, pause_seconds=1)
+        async with Document(replicas, RouteTable(), connect_seconds=1, wait_seconds=60, wait_again_seconds=0.1, fresh_seconds=0) as document:
+            first = await document.show(ask)
+            async with asyncio.timeout(30):
+                again = await document.show(ask)
+    assert "/works" in orjson.loads(first.body)["paths"]
+    assert again.body == first.body
 
 
 async def test_a_service_may_only_speak_of_what_the_gateway_sends_it(open_door: Any, serve: Any) -> None:

@@ -6,9 +6,10 @@ import json
 import time
 
 import typer
+from rich.markup import escape
 
 from suite.console import out, print_plainly, table
-from suite.home import Home, SuiteError
+from suite.home import Home, State, SuiteError
 from suite.members import WITH_DATA
 from suite.operator import Operator, TooLittle
 
@@ -42,14 +43,7 @@ async def show_status(home: Home, form: str) -> None:
         out.print(f"Darkroom is {health['status']} at [bold]{state.url}[/] for {minutes:.0f} min")
         out.print(f"{state.mode}, {state.profile} profile, bus {state.environment['DARKROOM_BUS_URL']}", style="dim")
         out.print(table("", ("service", "is", "address", "admin", "process"), rows))
-        places = {
-            "routes": f"{state.url}/docs",
-            "mailbox": state.environment["DARKROOM_MAILBOX_URL"],
-            "simulator": state.environment.get("DARKROOM_SIMULATOR_URL"),
-        }
-        for name, place in {**places, "data": home.folder, "logs": home.logs}.items():
-            if place:
-                out.print(f"  {name:<12} {place}", soft_wrap=True)
+        print_places(state, home)
     if health["status"] != "healthy":
         raise typer.Exit(1)
 
@@ -97,6 +91,21 @@ async def replay_letters(home: Home, service: str, numbers: list[int]) -> None:
 
     count = await dead_letters.replay(home.running_state().environment, service, numbers)
     out.print(f"{count} of {len(numbers)} given back to {service}.")
+
+
+def print_places(state: State, home: Home) -> None:
+    """Where to look besides the services themselves."""
+    places = {
+        "routes": f"{state.url}/docs",
+        "mailbox": state.environment["DARKROOM_MAILBOX_URL"],
+        "simulator": state.environment.get("DARKROOM_SIMULATOR_URL"),
+        "data": home.folder,
+        "logs": home.logs,
+    }
+    notes = {"simulator": "   [dim]n8n and WeChat; /control steers it[/]"}
+    for name, place in places.items():
+        if place:
+            out.print(f"  {name:<12} {escape(str(place))}{notes.get(name, '')}", soft_wrap=True)
 
 
 def _plainly(urls: list[str]) -> str:

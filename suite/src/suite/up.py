@@ -17,6 +17,7 @@ from suite.home import Home, SuiteError, sentences
 from suite.operator import Operator
 from suite.options import Options
 from suite.running import Running, suite_running
+from suite.status import print_places
 
 
 async def up(home: Home, options: Options) -> None:
@@ -80,12 +81,8 @@ async def _greet(home: Home, running: Running, seconds: float) -> None:
         out.print(f"  admin login  {admin['username']}  {escape(admin['password'])}")
     except SuiteError as error:
         err.print(f"  {error}", style="red", markup=False)
-    out.print(f"  routes       {running.state.url}/docs")
-    out.print(f"  mailbox      {running.state.environment['DARKROOM_MAILBOX_URL']}")
-    if running.foundation.simulator is not None:
-        out.print(f"  simulator    {running.foundation.simulator.url}   [dim]n8n and WeChat; /control steers it[/]")
     for name, urls in running.state.admin_urls.items():
         address = running.state.environment[f"{name.upper()}_URL"]
         out.print(f"  {name:<12} {address}   [dim]numbers at {urls[0]}/metrics[/]")
-    out.print(f"  data         {home.folder}\n  logs         {home.logs}")
+    print_places(running.state, home)
     out.print("Ctrl-C stops it and keeps everything; `darkroom demo` in another window shows it at work.", style="dim")

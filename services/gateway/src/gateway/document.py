@@ -52,7 +52,7 @@ OWN_ROUTES = (
 
 
 class Document:
-    """Asks each service for its own document now and then; of one that is away the last known one is shown."""
+    """Asks each service for its own document now and then; of one that is away the last known one is shown, and of one that hangs after a second."""
 
     def __init__(
         self,
@@ -61,12 +61,14 @@ class Document:
         *,
         connect_seconds: float,
         wait_seconds: float = 10.0,
+        wait_again_seconds: float = 1.0,
         fresh_seconds: float = 30.0,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._replicas = replicas
         self._table = table
         self._timeout = aiohttp.ClientTimeout(total=wait_seconds, sock_connect=connect_seconds)
+        self._timeout_again = aiohttp.ClientTimeout(total=wait_again_seconds, sock_connect=connect_seconds)
         self._fresh_seconds = fresh_seconds
         self._monotonic = monotonic
         self._turn = asyncio.Lock()
@@ -76,7 +78,7 @@ class Document:
         self._etag = ""
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), timeout=self._timeout)
+        self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -108,9 +110,10 @@ class Document:
         return row is not None and row.service == service and method.upper() in row.methods
 
     async def _ask(self, service: str) -> dict[str, Any] | None:
+        timeout = self._timeout_again if service in self._known else self._timeout
         for address in self._replicas[service].in_turn():
             try:
-                async with self._session.get(URL(address.url + "/openapi.json"), allow_redirects=False) as answer:
+                async with self._session.get(URL(address.url + "/openapi.json"), allow_redirects=False, timeout=timeout) as answer:
                     raw = await answer.content.read(_BYTES_MAX)
                     while not answer.content.at_eof() and len(raw) < _BYTES_MAX:
                         raw += await answer.content.read(_BYTES_MAX - len(raw))
