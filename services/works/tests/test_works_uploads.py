@@ -318,12 +318,25 @@ async def test_a_missing_file_is_named(works: Any) -> None:
     assert [error["field"] for error in body["errors"]] == ["file"]
 
 
-async def test_two_files_in_one_form_are_one_too_many(works: Any, pictures: Any) -> None:
-    form = FormData()
-    form.add_field("file", pictures.png(), filename="a.png")
-    form.add_field("file", pictures.png(), filename="b.png")
-    status, _, body = await works.ask("POST", "/api/upload/single", user=new_id(), data=form)
-    assert (status, body["errors"][0]["field"]) == (400, "file")
+_FIELD = b'\r\n--b\r\nContent-Disposition: form-data; name="%b"\r\n\r\n'
+SPOILED: dict[str, tuple[bytes, int]] = {
+    "a second file": (_FIELD % b"file" + b"x\r\n--b--\r\n", 400),
+    "a vast field": (_FIELD % b"other" + b"x" * 200_000 + b"\r\n--b--\r\n", 413),
+    "no end": (_FIELD % b"other" + b"x", 400),
+}
+
+
+@pytest.mark.parametrize("what", SPOILED)
+async def test_a_good_file_in_a_form_that_is_refused_later_is_not_kept(works: Any, pictures: Any, what: str) -> None:
+    rest, expected = SPOILED[what]
+    user, headers = new_id(), {"Content-Type": "multipart/form-data; boundary=b", "Idempotency-Key": "k"}
+    form = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n\r\n' + pictures.png() + rest
+    status, _, body = await works.ask("POST", "/api/upload/single", user=user, data=form, headers=headers)
+    assert (status, body["success"]) == (expected, False)
+    assert await works.db.fetchval("SELECT count(*) FROM file") == 0
+    assert list((works.folder / "spool").iterdir()) == []
+    # What was refused did not use up its key.
+    assert (await works.upload(pictures.png(colour="red"), user=user, key="k"))[0] == 200
 
 
 async def test_nobody_uploads_without_a_token(works: Any, pictures: Any) -> None:

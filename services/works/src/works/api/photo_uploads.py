@@ -13,7 +13,7 @@ from common.web.photo import Ok
 from works import commands
 from works.api.base64_text import in_chunks, read_picture_text
 from works.api.forms import chunks_of, pass_over
-from works.api.uploads import AT_ONCE, PICTURE_REFUSALS, REPLAYED, UPLOAD_SECONDS, keep_picture, known_together, named, store_together
+from works.api.uploads import AT_ONCE, PICTURE_REFUSALS, REPLAYED, UPLOAD_SECONDS, keep_picture, keep_spooled, known_together, named, store_together
 from works.deps import Deps
 from works.domain import SavedFile, uploads_folder
 from works.pictures.intake import Spooled
@@ -38,23 +38,31 @@ _UploadedTexts = Ok[shapes.UploadedTexts]
 
 
 async def upload_single(request: Request[Deps]) -> Answer:
-    """Take one picture in. With an idempotency key the same file again is the same upload, another one is refused."""
+    """Take one picture in, once the form was read to its end. With an idempotency key the same file again is the same upload, another one is refused."""
     key, user_id = request.idempotency_key, request.user_id
     file_id = derived_id(user_id, _SINGLE, key) if key else new_id()
-    saved: SavedFile | None = None
+    async with AsyncExitStack() as spool:
+        picture = await _receive_file(request, spool)
+        saved = await keep_spooled(request.deps, picture, file_id=file_id, user_id=user_id, may_be_known=key is not None)
+    return Answer(_Uploaded(data=render_upload(request, saved)), headers=REPLAYED if saved.replayed else {})
+
+
+async def _receive_file(request: Request[Deps], spool: AsyncExitStack) -> Spooled:
+    intake = request.deps.intake
+    picture: Spooled | None = None
     try:
-        async for part in request.parts(bytes_max=request.deps.intake.bytes_max + _FORM_BYTES_MAX):
+        async for part in request.parts(bytes_max=intake.bytes_max + _FORM_BYTES_MAX):
             if part.name != "file":
                 await pass_over(request, part, expected="file")
-            elif saved is not None:
+            elif picture is not None:
                 raise InvalidParameter.of("file", "only one file is taken")
             else:
-                saved = await keep_picture(request.deps, chunks_of(part), file_id=file_id, user_id=user_id, may_be_known=key is not None)
+                picture = await spool.enter_async_context(intake.receive(chunks_of(part)))
     except PayloadTooLarge as error:
         raise FileTooLarge(error.detail) from error
-    if saved is None:
+    if picture is None:
         raise InvalidParameter.of("file", "is missing")
-    return Answer(_Uploaded(data=render_upload(request, saved)), headers=REPLAYED if saved.replayed else {})
+    return picture
 
 
 async def upload_multiple(request: Request[Deps]) -> Answer:

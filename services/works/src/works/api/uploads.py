@@ -28,8 +28,13 @@ AT_ONCE = 2
 async def keep_picture(deps: Deps, chunks: AsyncIterator[bytes], *, file_id: UUID, user_id: UUID, may_be_known: bool) -> SavedFile:
     """Receive, check, store and remember a picture. Raises FileTooLarge, FileTypeRefused, FileUnreadable, IdempotencyKeyReused, QuotaExceeded."""
     async with deps.intake.receive(chunks) as spooled:
-        known = await _known(deps, file_id, spooled) if may_be_known else None
-        return known or await store_picture(deps, spooled, file_id=file_id, user_id=user_id)
+        return await keep_spooled(deps, spooled, file_id=file_id, user_id=user_id, may_be_known=may_be_known)
+
+
+async def keep_spooled(deps: Deps, spooled: Spooled, *, file_id: UUID, user_id: UUID, may_be_known: bool) -> SavedFile:
+    """Check, store and remember a picture that was received. Raises FileTooLarge, FileUnreadable, IdempotencyKeyReused, QuotaExceeded."""
+    known = await _known(deps, file_id, spooled) if may_be_known else None
+    return known or await store_picture(deps, spooled, file_id=file_id, user_id=user_id)
 
 
 async def store_picture(deps: Deps, spooled: Spooled, *, file_id: UUID, user_id: UUID) -> SavedFile:
