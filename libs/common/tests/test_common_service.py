@@ -312,6 +312,36 @@ async def test_a_loop_and_a_socket_that_will_not_end_are_cut(start: StartLife) -
     assert happened == ["closed", "cut"]
 
 
+async def test_steps_that_will_not_end_do_not_add_up(start: StartLife, http: aiohttp.ClientSession) -> None:
+    begun = asyncio.Event()
+
+    async def hangs() -> None:
+        await asyncio.sleep(60)
+
+    async def deaf(_draining: asyncio.Event) -> None:
+        await asyncio.sleep(60)
+
+    async def never() -> str:
+        begun.set()
+        await asyncio.sleep(60)
+        return "never"
+
+    async def stuck(asks: Sequence[int]) -> list[int | ServiceError]:
+        await asyncio.sleep(60)
+        return list(asks)
+
+    lanes = [Lane(stuck) for _ in range(4)]
+    limits = {"WORKS_NOT_READY_SECONDS": "0.5", "WORKS_RECORD_SECONDS": "3", "WORKS_HTTP_DRAIN_SECONDS": "3", "WORKS_STOP_WAIT_SECONDS": "10"}
+    life = await start(routes=[says(never)], lanes=lanes, loops=[deaf], on_drain=[hangs, hangs], environment=limits)
+    callers = [asyncio.create_task(lane(1)) for lane in lanes]
+    asking = asyncio.create_task(http.get(f"{life.url}/v1/word"))
+    await begun.wait()
+    await life.end(10)
+    assert all(isinstance(answer, Unavailable) for answer in await asyncio.gather(*callers, return_exceptions=True))
+    with pytest.raises(aiohttp.ClientError):
+        await asking
+
+
 async def test_a_farewell_that_fails_does_not_spoil_the_drain(start: StartLife) -> None:
     happened: list[str] = []
 

@@ -43,6 +43,8 @@ SettingsT = TypeVar("SettingsT", bound=ServiceSettings)
 
 INBOX_KEPT = timedelta(days=21)
 _DATABASE_WAIT_SECONDS = 60
+_CLOSING_SECONDS = 6.0
+"""Of the time a process has to go, what telling the last facts and closing the bus and the database get."""
 
 
 class OpenService(Protocol[SettingsT]):  # type: ignore[misc]
@@ -171,27 +173,33 @@ class Service:
         return loops
 
     async def _drain(self, draining: asyncio.Event, loops: Sequence["asyncio.Task[None]"], runner: WebRunner) -> None:
-        """Not ready; sockets told; records in hand finished; leases back; requests answered; facts told; in this order."""
+        """Not ready; sockets told; records in hand finished; leases back; requests answered; facts told; in this order.
+
+        Each step has its own limit, and none may take the process past `stop_wait_seconds`.
+        """
+        settings, now = self.settings, asyncio.get_running_loop().time
+        until = now() + settings.stop_wait_seconds - _CLOSING_SECONDS
         self.ready = False
         log.info("service.draining")
         runner.begin_drain()
-        await asyncio.sleep(self.settings.not_ready_seconds)
+        await asyncio.sleep(settings.not_ready_seconds)
         if self._listener is not None:
             self._listener.close()
+        told_until = min(now() + settings.record_seconds, until)
         for close in self.on_drain:
-            await _at_most(self.settings.record_seconds, close(), what="on_drain")
+            await _at_most(told_until - now(), close(), what="on_drain")
         draining.set()
         if loops:
-            _, busy = await asyncio.wait(loops, timeout=self.settings.record_seconds)
+            _, busy = await asyncio.wait(loops, timeout=max(min(settings.record_seconds, until - now()), 0.1))
             for task in busy:
                 log.warning("service.loop_cut", loop=task.get_name())
                 task.cancel()
-        await runner.cleanup()
-        for lane in self.lanes:
-            await _at_most(self.settings.record_seconds, lane.stop(), what=f"lane {lane.name}")
+        await runner.finish(min(settings.http_drain_seconds, max(until - now(), 1.0)))
+        seconds = min(settings.record_seconds, max(until - now(), 1.0))
+        await asyncio.gather(*(_at_most(seconds, lane.stop(), what=f"lane {lane.name}") for lane in self.lanes))
         if self.relay is not None:
             with contextlib.suppress(Unavailable):
-                await self.relay.drain(min(2.0, self.settings.record_seconds))
+                await self.relay.drain(min(2.0, settings.record_seconds))
 
     async def _keep_clock(self) -> None:
         while True:

@@ -25,6 +25,8 @@ HEAD_LINE_BYTES_MAX = 16 * 1024
 """A line may be as long as a whole head may be at the gateway, so that what it lets in is answered by a route."""
 
 _LOOK_EVERY_SECONDS = 1.0
+_CUT_SECONDS = 1.0
+"""What a request that outlasts the drain gets after its body was taken away."""
 _FIRST_LINE = re.compile(rb"[A-Z]{1,20} (/[!-~]{0,512})")
 
 log = get_logger()
@@ -52,6 +54,16 @@ class Connection(RequestHandler):
                 self.silent_since = None
             elif self.silent_since is None and self._waiter is not None:
                 self.silent_since = self.heard_at
+
+    async def shutdown(self, timeout: float | None = 15.0) -> None:
+        """Wait for the answer, once. aiohttp alone waits as long again after it took the rest of the request's body away."""
+        try:
+            async with asyncio.timeout(None if timeout is None else timeout + _CUT_SECONDS):
+                await super().shutdown(timeout)
+        except TimeoutError:
+            if self._task_handler is not None:
+                self._task_handler.cancel()
+            self.force_close()
 
     def resume_reading(self, resume_parser: bool = True) -> None:
         # aiohttp asks for this after every body it has read; when nothing was paused, nothing has to be resumed.
@@ -169,6 +181,11 @@ class WebRunner(web.AppRunner):
         """From now on every answer asks its client to connect anew, so that the connections are empty when they are closed."""
         if isinstance(self.server, _Server):
             self.server.draining = True
+
+    async def finish(self, seconds: float) -> None:
+        """Clean up, with at most so long for the requests that are being answered."""
+        self._shutdown_timeout = seconds
+        await self.cleanup()
 
     async def cleanup(self) -> None:
         if self._watch is not None:
