@@ -1,4 +1,8 @@
-"""Every rule about a task: its states, who may change them, what an end says. No I/O, no clock, no ids of its own."""
+"""Every rule about a task: its states, who may change them, what an end says. No I/O, no clock, no ids of its own.
+
+Brief, Outcome and Task are made for every task and are not frozen, because a frozen dataclass costs several times as much to make; nobody changes them
+all the same.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -31,7 +35,7 @@ _SENTENCES: Mapping[FailureReason, str] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Brief:
     """What the engine is told: everything about the ask that no rule looks at."""
 
@@ -49,7 +53,7 @@ class Brief:
     scene_version: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Outcome:
     """What an end says beside its items."""
 
@@ -71,7 +75,7 @@ class Limits:
     total: timedelta
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Task:
     """One ask of one user. `version` rises with every change of state, `claim_no` with every claim and every return."""
 
@@ -93,7 +97,7 @@ class Task:
     deadline_at: datetime
     started_at: datetime | None = None
     ended_at: datetime | None = None
-    brief: Brief = Brief()
+    brief: Brief = field(default_factory=Brief)
     outcome: Outcome | None = None
     trace: Trace | None = None
     """The request that asked for it; goes with every fact about it."""

@@ -1,4 +1,7 @@
-"""What every provider promises: submit, check, cancel; and the words it answers with."""
+"""What every provider promises: submit, check, cancel; and the words it answers with.
+
+What is made for every task is not frozen, because a frozen dataclass costs several times as much to make; nobody changes it all the same.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +16,7 @@ ReportStep = Callable[[int, int, str], None]
 """Called with (steps done, steps planned, what is being done now); cheap, may be called from the loop only."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Attempt:
     """One paid submission: of one item or of a whole batch, as the provider works."""
 
@@ -46,7 +49,7 @@ class Attempt:
     """When its task ends, whatever is made of it by then."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Result:
     """The bytes of one delivered item."""
 
@@ -77,7 +80,7 @@ class Submitted:
     provider_id: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Finished:
     """The attempt ended; items without a result failed with the given reason."""
 
