@@ -60,9 +60,9 @@ class _Quick:
         self._pending = False
 
     def write(self, event: str, fields: Mapping[str, Any]) -> None:
-        line: dict[str, Any] = {**structlog.contextvars.get_contextvars(), **fields, "event": event, "level": "info", "at": datetime.now(UTC).isoformat()}
+        line: dict[str, Any] = {**structlog.contextvars.get_contextvars(), **fields, "event": event, "level": "info", "at": datetime.now(UTC)}
         _add_trace(None, "", line)
-        self._output.write(orjson.dumps(line, default=_plain) + b"\n")
+        self._output.write(orjson.dumps(line, default=_plain, option=orjson.OPT_APPEND_NEWLINE))
         if not self._pending:
             self._pending = True
             asyncio.get_running_loop().call_later(_QUICK_SECONDS, self._flush)
