@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import io
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -12,6 +13,8 @@ from PIL import Image
 from common.db import Database
 from common.ids import new_id
 from common.objects import thumbnail_key
+from generation.domain import Brief, Limits, new_task
+from generation.schemas import photo as shapes
 
 CREATE = "/api/tasks/create"
 
@@ -28,6 +31,21 @@ def nested(levels: int) -> Any:
 
 def data_url(body: bytes, kind: str = "png") -> str:
     return f"data:image/{kind};base64,{base64.b64encode(body).decode()}"
+
+
+def test_what_is_written_straight_is_what_the_models_would_write() -> None:
+    limits = Limits(start=timedelta(seconds=1), total=timedelta(seconds=2))
+    task = new_task(
+        task_id=new_id(), user_id=new_id(), work_id=new_id(), kind="travel", asked=3, price=6, scene_id=None, brief=Brief(), limits=limits,
+        now=datetime.now(UTC),
+    )  # fmt: skip
+    told = shapes.CreatedTask(task_id=task.task_id, type="travel", batch_count=3, credits_deducted=6)
+    assert shapes.render_created(task) == shapes.CreatedAnswer(data=told).model_dump_json().encode()
+    place = {"name": "Nice", "country": "FR", "prompt": "palm trees"}
+    for destination in (None, place):
+        said = {"type": "travel", "images": ["a"], "parameters": {"deep": [1, {"er": "é"}]}, "destination": destination}
+        ask = shapes.CreateTask.model_validate(said)
+        assert shapes.canonical(ask, images=["b"]) == {**ask.model_dump(), "images": ["b"]}
 
 
 async def test_an_ask_is_answered_with_what_it_costs_and_wakes_the_workers(edge: Any, db: Database, neighbours: Any) -> None:

@@ -40,7 +40,10 @@ async def photo_keys(request: Request[Deps], images: list[str]) -> tuple[tuple[s
 
     Whoever has a link that is good may use what it leads to; an upload of one's own may be named by a link of any age.
     """
-    deps, keys, named = request.deps, list[str](), list[str]()
+    deps = request.deps
+    keys: list[str] = []
+    named: list[str] = []
+    own = f"uploads/{request.principal.name}/"
     for place, image in enumerate(images):
         field = f"images.{place}"
         if image[:5].lower() == "data:":
@@ -48,7 +51,7 @@ async def photo_keys(request: Request[Deps], images: list[str]) -> tuple[tuple[s
             named.append(hashlib.sha256(image.encode()).hexdigest())
             continue
         key = deps.signer.key_of(image)
-        if key is None or (not key.startswith(f"uploads/{request.user_id}/") and deps.signer.key_of(image, good_at=deps.db.clock.now()) is None):
+        if key is None or (not key.startswith(own) and deps.signer.key_of(image, good_at=deps.db.clock.now()) is None):
             raise InvalidParameter.of(field, "must be a link to an upload of yours or a data URL; other addresses are not fetched")
         if not key.endswith(PICTURE_EXTENSIONS):
             raise InvalidParameter.of(field, "is not a link to a picture")

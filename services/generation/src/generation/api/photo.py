@@ -17,7 +17,7 @@ CREATE_ROUTE = "POST /api/tasks/create"
 async def create_task(request: Request[Deps]) -> Answer:
     """Ask for pictures."""
     ask: shapes.CreateTask = request.body
-    deps = request.deps
+    deps, is_admin = request.deps, request.principal.is_admin
     most = deps.config["max_batch_count"]
     if ask.batch_count > most:
         raise InvalidParameter.of("batch_count", f"must be at most {most}")
@@ -27,12 +27,12 @@ async def create_task(request: Request[Deps]) -> Answer:
     created = await deps.create(
         Create(
             task_id=task_id, user_id=request.user_id, work_id=task_id, kind=ask.type, asked=ask.batch_count, scene_id=scene.scene_id if scene else None,
-            brief=_brief(ask, photos, scene), body_hash=hash_of({**ask.model_dump(exclude={"images"}), "images": named}), keyed=keyed,
-            waiting_max=deps.settings.waiting_max(admin=request.principal.is_admin), trace=current_trace.get(), is_admin=request.principal.is_admin,
+            brief=_brief(ask, photos, scene), body_hash=hash_of(shapes.canonical(ask, images=named)), keyed=keyed,
+            waiting_max=deps.settings.waiting_max(admin=is_admin), trace=current_trace.get(), is_admin=is_admin,
         )
     )  # fmt: skip
     headers = {"Idempotent-Replayed": "true"} if created.replayed else {}
-    return Answer(shapes.CreatedAnswer(data=shapes.render_created(created.task)), headers=headers)
+    return Answer(shapes.render_created(created.task), headers=headers)
 
 
 async def _active_scene(deps: Deps, scene_id: str | None) -> Scene | None:

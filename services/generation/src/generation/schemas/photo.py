@@ -226,9 +226,16 @@ class SceneData(Model):
     scene: PhotoScene
 
 
-def render_created(task: Task) -> CreatedTask:
-    """The answer to a creation."""
-    return CreatedTask(task_id=task.task_id, type=task.kind, batch_count=task.asked, credits_deducted=task.price)
+def canonical(ask: CreateTask, *, images: Sequence[str]) -> dict[str, Any]:
+    """The ask as its hash sees it, with what names each picture instead of the picture."""
+    destination = ask.destination
+    return {**ask.__dict__, "images": images, "destination": destination.model_dump() if destination else None}
+
+
+def render_created(task: Task) -> bytes:
+    """CreatedAnswer as JSON; straight from the task, for this is the hottest answer of the service."""
+    created = {"task_id": str(task.task_id), "type": task.kind, "batch_count": task.asked, "status": "pending", "credits_deducted": task.price}
+    return orjson.dumps({"success": True, "data": created})
 
 
 def render_task(task: Task, *, to: Rendering, arrived: int, percent: int | None) -> PhotoTask:
