@@ -1,5 +1,6 @@
 """What billing hears: the ends of tasks."""
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 
@@ -32,13 +33,16 @@ async def on_task_ended(deps: Deps, tx: Tx, events: Sequence[Event[TaskEnded]]) 
 
 
 def _tell(numbers: Numbers, asks: Sequence[CaptureHold], outcomes: Sequence[Hold | ServiceError]) -> None:
+    ends: Counter[str] = Counter()
     for ask, outcome in zip(asks, outcomes, strict=True):
         if isinstance(outcome, Hold):
-            numbers.ends.labels(outcome.state).inc()
+            ends[outcome.state] += 1
             if outcome.written_off_amount:
                 numbers.written_off.inc()
                 log.error("hold.written_off", task_id=ask.task_id, amount=outcome.written_off_amount)
         else:
             what = "unknown" if isinstance(outcome, NotFound) else "conflict"
-            numbers.ends.labels(what).inc()
+            ends[what] += 1
             log.warning(f"hold.{what}", task_id=ask.task_id, delivered=ask.delivered, reason=outcome.detail)
+    for what, count in ends.items():
+        numbers.ends.labels(what).inc(count)
