@@ -126,9 +126,9 @@ class ServiceClient:
             await self._session.close()
             self._session = None
 
-    async def post(self, path: str, body: BaseModel, answer: type[T], *, deadline_seconds: float = CALL_SECONDS, repeatable: bool = True) -> T:
-        """POST a model, get a model. `repeatable` says that sending it twice has the effect of sending it once."""
-        raw = body.__pydantic_serializer__.to_json(body, by_alias=True)
+    async def post(self, path: str, body: BaseModel | bytes, answer: type[T], *, deadline_seconds: float = CALL_SECONDS, repeatable: bool = True) -> T:
+        """POST a model or ready JSON, get a model. `repeatable` says that sending it twice has the effect of sending it once."""
+        raw = body if isinstance(body, bytes) else body.__pydantic_serializer__.to_json(body, by_alias=True)
         return await self._ask("POST", path, raw, answer, deadline_seconds=deadline_seconds, repeatable=repeatable)
 
     async def get(self, path: str, answer: type[T], *, deadline_seconds: float = CALL_SECONDS) -> T:

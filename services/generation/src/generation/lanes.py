@@ -97,10 +97,11 @@ class Creator:
     async def _place(self, asks: Sequence[Create], refused: dict[UUID, ServiceError]) -> list[Placed]:
         limits = {kind: self._settings.limits_of(kind) for kind in {ask.kind for ask in asks}}
         margin = self._settings.hold_margin_seconds
+        seconds = {kind: int(one.total.total_seconds() + margin) for kind, one in limits.items()}
         outcomes = await self._billing.place_holds([
             HoldAsk(
                 task_id=ask.task_id, user_id=ask.user_id, kind=ask.kind, items=ask.asked, body_hash=ask.body_hash.hex(),
-                expires_in_seconds=int(limits[ask.kind].total.total_seconds() + margin),
+                expires_in_seconds=seconds[ask.kind],
             )
             for ask in asks
         ])  # fmt: skip
