@@ -41,7 +41,7 @@ class Crew:
     def heard_of(self, task_ids: Sequence[UUID], *, songs: bool) -> None:
         """Tasks were created somewhere; those created here are known already."""
         young, old = self._own
-        if not all(task_id in young or task_id in old for task_id in task_ids):
+        if not set(task_ids) - young <= old:
             self.wake(songs=songs)
 
     def wake(self, *, songs: bool) -> None:
