@@ -4,6 +4,9 @@ import asyncio
 import io
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextvars import ContextVar
+from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 
 import aiohttp
@@ -156,13 +159,13 @@ async def test_the_loop_lag_gauge_stops_when_draining() -> None:
 
 
 @pytest.fixture
-def lines() -> Iterator[Callable[[], list[dict[str, Any]]]]:
+def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], list[dict[str, Any]]]]:
     output = io.BytesIO()
+    monkeypatch.setattr(logs, "_bound", ContextVar("bound", default=MappingProxyType({})))
     before, level, handlers = structlog.get_config(), logging.getLogger().level, list(logging.getLogger().handlers)
     logs.configure(level="info", to=output)
     yield lambda: [orjson.loads(line) for line in output.getvalue().splitlines()]
     structlog.configure(**before)
-    structlog.contextvars.clear_contextvars()
     logging.getLogger().setLevel(level)
     logging.getLogger().handlers[:] = handlers
 
@@ -178,6 +181,18 @@ def test_a_log_line_is_json_with_its_context(lines: Callable[[], list[dict[str, 
     assert (line["service"], line["task_id"], line["amount"], line["level"]) == ("billing", "t-1", 4, "info")
     assert (line["request_id"], line["trace_id"]) == ("request-1", "0af7651916cd43dd8448eb211c80319c")
     assert line["at"].endswith("Z")
+
+
+async def test_a_quick_line_says_what_any_other_line_says(lines: Callable[[], list[dict[str, Any]]]) -> None:
+    logs.bind(service="billing")
+    token = current_trace.set(Trace("request-1", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"))
+    logs.say_quickly("http.answered", {"status": 200})
+    logs.get_logger().info("http.answered", status=200)
+    current_trace.reset(token)
+    quick, other = lines()
+    moments = [datetime.fromisoformat(one.pop("at")) for one in (quick, other)]
+    assert quick == other == {**other, "service": "billing", "request_id": "request-1"}
+    assert moments[0].utcoffset() == moments[1].utcoffset() == timedelta(0)
 
 
 def test_secrets_do_not_get_into_a_line(lines: Callable[[], list[dict[str, Any]]]) -> None:

@@ -7,7 +7,9 @@ import logging
 import re
 import sys
 from collections.abc import Mapping, MutableMapping
+from contextvars import ContextVar
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any, BinaryIO, Literal
 
 import orjson
@@ -24,6 +26,9 @@ _QUICK_SECONDS = 0.2
 _SECRET_NAME = re.compile(r"(?i)(password|passwd|secret|token|authorization|cookie|api_?key|private|signature|credential|body)$")
 _SECRET_TEXT = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://[^\s:/@]*):[^\s/@]+@|(?P<bearer>(?i:bearer)\s+)[\w.~+/=-]+|eyJ[\w-]+\.[\w-]+\.[\w-]*")
 
+# In one variable of ours, because structlog keeps one per field and walks through all there are to find them.
+_bound: ContextVar[Mapping[str, object]] = ContextVar("bound", default=MappingProxyType({}))
+
 
 def configure(*, level: Level = "info", to: BinaryIO | None = None) -> None:
     """Set up logging of the whole process; also what libraries say through `logging` comes out as lines of ours."""
@@ -32,7 +37,7 @@ def configure(*, level: Level = "info", to: BinaryIO | None = None) -> None:
     _quick = _Quick(output) if _LEVELS[level] <= logging.INFO else None
     structlog.configure(
         processors=[
-            structlog.contextvars.merge_contextvars,
+            _add_bound,
             _add_trace,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
@@ -60,7 +65,7 @@ class _Quick:
         self._pending = False
 
     def write(self, event: str, fields: Mapping[str, Any]) -> None:
-        line: dict[str, Any] = {**structlog.contextvars.get_contextvars(), **fields, "event": event, "level": "info", "at": datetime.now(UTC)}
+        line: dict[str, Any] = {**_bound.get(), **fields, "event": event, "level": "info", "at": datetime.now(UTC)}
         _add_trace(None, "", line)
         self._output.write(orjson.dumps(line, default=_plain, option=orjson.OPT_APPEND_NEWLINE))
         if not self._pending:
@@ -97,7 +102,7 @@ def enabled(level: Level) -> bool:
 
 def bind(**fields: object) -> None:
     """Add fields (service, task_id) to every line logged from this task and the tasks it starts."""
-    structlog.contextvars.bind_contextvars(**fields)
+    _bound.set({**_bound.get(), **fields})
 
 
 def without_secrets(text: str) -> str:
@@ -116,6 +121,10 @@ class _Forward(logging.Handler):
             structlog.get_logger().log(record.levelno, "library.said", **fields)
         except Exception:
             self.handleError(record)
+
+
+def _add_bound(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    return {**_bound.get(), **event}
 
 
 def _add_trace(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
