@@ -1,12 +1,11 @@
 """Every change notify makes: numbering news into feeds."""
 
-from collections import Counter
 from collections.abc import Sequence
 
 from common.db import Tx
 from common.errors import IdempotencyKeyReused, ServiceError
 from notify import store
-from notify.domain import Announcement, Delivery, News, Notice, numbered
+from notify.domain import Announcement, Delivery, News, Notice, later_of, numbered
 
 SPREAD_MAX = 500
 
@@ -15,10 +14,9 @@ async def store_notices(tx: Tx, news: Sequence[News], *, origin: str = "") -> li
     """Number and keep a batch; heads are locked sorted and bumped once, so everything after a number is always a prefix."""
     if not news:
         return []
-    heads = await store.bump_heads(tx.conn, Counter(one.user_id for one in news))
-    notices = numbered(news, heads, int(tx.now.timestamp() * 1000))
-    await store.insert_notices(tx.conn, notices, tx.now, origin=origin)
-    return notices
+    later = later_of(news)
+    heads = await store.insert_news(tx.conn, news, later, tx.now, origin=origin)
+    return numbered(news, later, heads, int(tx.now.timestamp() * 1000))
 
 
 async def announce(tx: Tx, wishes: Sequence[Announcement]) -> list[Announcement | ServiceError]:

@@ -40,16 +40,26 @@ class Head:
     seq: int
 
 
-def numbered(news: Sequence[News], heads: Mapping[UUID, Head], at_ms: int) -> list[Notice]:
-    """Number a batch; `heads` are those after the bump, so the last notice of each user gets the head's number."""
-    left: dict[UUID, int] = {}
-    for one in news:
-        left[one.user_id] = left.get(one.user_id, 0) + 1
+def later_of(news: Sequence[News]) -> list[int]:
+    """For each of a batch how many of the same user's come after it."""
+    seen: dict[int, int] = {}
+    later = []
+    for one in reversed(news):
+        # By the id's number: the hash and the comparison of a UUID itself run in Python.
+        user = one.user_id.int
+        count = seen.get(user, 0)
+        seen[user] = count + 1
+        later.append(count)
+    later.reverse()
+    return later
+
+
+def numbered(news: Sequence[News], later: Sequence[int], heads: Mapping[int, Head], at_ms: int) -> list[Notice]:
+    """Number a batch; `heads` are those after it, so the last notice of each user gets the head's number."""
     notices = []
-    for one in news:
-        head = heads[one.user_id]
-        left[one.user_id] -= 1
-        notices.append(Notice(one.user_id, head.epoch, head.seq - left[one.user_id], one.event_id, one.type, one.payload, at_ms))
+    for one, count in zip(news, later, strict=True):
+        head = heads[one.user_id.int]
+        notices.append(Notice(one.user_id, head.epoch, head.seq - count, one.event_id, one.type, one.payload, at_ms))
     return notices
 
 

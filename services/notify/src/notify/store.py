@@ -1,6 +1,6 @@
 """Every SQL statement notify runs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -8,52 +8,44 @@ import asyncpg
 import orjson
 
 from common.db import Database
-from notify.domain import Announcement, Bought, Delivery, Head, Notice
+from notify.domain import Announcement, Bought, Delivery, Head, News, Notice
 
-_CHUNK_BYTES_MAX = 7800
+_HINT_USERS_MAX = 210
+"""Ids that fit a NOTIFY (PostgreSQL refuses 8 000 bytes)."""
 
 
-async def bump_heads(conn: asyncpg.Connection, counts: Mapping[UUID, int]) -> dict[UUID, Head]:
-    """Raise each user's head by as many notices as they get, locking the heads in sorted order; answers the heads after it."""
-    users = sorted(counts)
+async def insert_news(conn: asyncpg.Connection, news: Sequence[News], later: Sequence[int], now: datetime, *, origin: str) -> dict[int, Head]:
+    """Raise each user's head by as many notices as they get, locking the heads in sorted order, and add the rows under their numbers.
+
+    `later` says how many of the same user's come after each. Answers the heads after it, by the number of the user's id. The other replicas are
+    given hints whose feeds grew; `origin` lets the writer skip its own.
+    """
     rows = await conn.fetch(
         """
-        INSERT INTO feed (user_id, seq) SELECT u, n FROM unnest($1::uuid[], $2::bigint[]) AS c (u, n) ORDER BY u
-        ON CONFLICT (user_id) DO UPDATE SET seq = feed.seq + EXCLUDED.seq
-        RETURNING user_id, epoch, seq
-        """,
-        users,
-        [counts[user] for user in users],
-    )
-    return {row["user_id"]: Head(row["epoch"], row["seq"]) for row in rows}
-
-
-async def insert_notices(conn: asyncpg.Connection, notices: Sequence[Notice], now: datetime, *, origin: str) -> None:
-    """Add rows to the feeds and hint to the other replicas whose feeds grew; `origin` lets the writer skip its own hints."""
-    users = list({str(notice.user_id) for notice in notices})
-    await conn.execute(
-        """
-        WITH saved AS (
+        WITH news AS (
+            SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::text[], $5::text[]) AS n (user_id, later, event_id, type, payload)
+        ), head AS (
+            INSERT INTO feed (user_id, seq) SELECT user_id, count(*) FROM news GROUP BY user_id ORDER BY user_id
+            ON CONFLICT (user_id) DO UPDATE SET seq = feed.seq + EXCLUDED.seq
+            RETURNING user_id, epoch, seq
+        ), saved AS (
             INSERT INTO notice (user_id, seq, event_id, type, payload, created_at)
-            SELECT n.user_id, n.seq, n.event_id, n.type, n.payload, $6
-            FROM unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::text[], $5::text[]) AS n (user_id, seq, event_id, type, payload)
+            SELECT user_id, head.seq - news.later, event_id, type, payload, $6 FROM news JOIN head USING (user_id)
+        ), hint AS (
+            SELECT string_agg(user_id::text, ',') AS users FROM (SELECT user_id, (row_number() OVER () - 1) / $8 AS part FROM head) AS parted GROUP BY part
         )
-        SELECT pg_notify('feed', hint) FROM unnest($7::text[]) AS hint
+        SELECT user_id, epoch, seq, (SELECT count(pg_notify('feed', $7 || ':' || users)) FROM hint) AS hints FROM head
         """,
-        [notice.user_id for notice in notices],
-        [notice.seq for notice in notices],
-        [notice.event_id for notice in notices],
-        [notice.type for notice in notices],
-        [orjson.dumps(notice.payload).decode() for notice in notices],
+        [one.user_id for one in news],
+        later,
+        [one.event_id for one in news],
+        [one.type for one in news],
+        [orjson.dumps(one.payload).decode() for one in news],
         now,
-        [f"{origin}:{chunk}" for chunk in hint_chunks(users)],
+        origin,
+        _HINT_USERS_MAX,
     )
-
-
-def hint_chunks(users: Sequence[str]) -> list[str]:
-    """User ids joined into hints that fit a NOTIFY (PostgreSQL refuses 8 000 bytes)."""
-    per_chunk = _CHUNK_BYTES_MAX // 37
-    return [",".join(users[start : start + per_chunk]) for start in range(0, len(users), per_chunk)]
+    return {row["user_id"].int: Head(row["epoch"], row["seq"]) for row in rows}
 
 
 async def get_head(db: Database, user_id: UUID) -> tuple[Head, int | None]:
