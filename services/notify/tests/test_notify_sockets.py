@@ -379,7 +379,7 @@ async def test_a_client_that_never_reads_is_cut_and_others_are_not_held_up(notif
     slow, _ = await notify.connect(slow_user)
     ws, _ = await notify.connect(user)
     long = "x" * 20_000
-    connection = notify.deps.hub._by_user[slow_user][0]
+    connection = notify.deps.hub._by_user[slow_user.int][0]
     slow._conn.transport.pause_reading()  # type: ignore[union-attr]
     for _ in range(30):
         await notify.tell(*[completed(slow_user, description=long) for _ in range(40)])

@@ -64,21 +64,21 @@ async def on_user_registered(deps: Deps, tx: Tx, events: Sequence[Event[UserRegi
 @subscriptions.overhear(TaskProgressed)
 async def on_task_progressed(deps: Deps, events: Sequence[Event[TaskProgressed]]) -> None:
     """A hint to whoever looks on; the last one of a task wins."""
-    now_ms = int(time.time() * 1000)
+    hub, now_ms = deps.hub, int(time.time() * 1000)
     for event in events:
         fact = event.fact
-        if deps.hub.is_connected(fact.user_id):
-            deps.hub.push_progress(fact.user_id, fact.task_id, (fact.claim_no, fact.n, fact.progress), render_progress(fact, now_ms))
+        if hub.is_connected(fact.user_id) and hub.moves_on(task_id := str(fact.task_id), (fact.claim_no, fact.n)):
+            hub.push_progress(fact.user_id, task_id, render_progress(fact, now_ms))
 
 
 @subscriptions.overhear(CreditsChanged)
 async def on_credits_changed(deps: Deps, events: Sequence[Event[CreditsChanged]]) -> None:
     """A hint to the account's owner; the newest version of an account wins."""
-    now_ms = int(time.time() * 1000)
+    hub, now_ms = deps.hub, int(time.time() * 1000)
     for event in events:
         fact = event.fact
-        if deps.hub.is_connected(fact.user_id):
-            deps.hub.push_credits(fact.user_id, fact.asset, fact.sequence, render_credits(fact, now_ms))
+        if hub.is_connected(fact.user_id):
+            hub.push_credits(fact.user_id, fact.asset, fact.sequence, render_credits(fact, now_ms))
 
 
 def _bought(fact: OrderPaid) -> Bought:

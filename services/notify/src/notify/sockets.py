@@ -122,7 +122,7 @@ class Connection:
             return
         self._slow_since = None
         frames, self._frames = self._frames, []
-        now = time.monotonic()
+        now = time.monotonic() if self._volatile else 0.0
         later: dict[tuple[str, object], bytes] = {}
         for (kind, about), frame in self._volatile.items():
             if kind == "progress" and now - self._progress_at.get(about, 0.0) < self._hub.progress_every_seconds:
@@ -137,7 +137,7 @@ class Connection:
         if frames:
             self._transport.write(b"".join(map(_text_frame, frames)))
 
-    def forget_task(self, task_id: object) -> None:
+    def forget_task(self, task_id: str) -> None:
         """No progress after the end; before it at least one step, so one that was the first still goes."""
         step = self._volatile.pop(("progress", task_id), None)
         if self._progress_at.pop(task_id, None) is None and step is not None:
@@ -239,9 +239,10 @@ class Hub:
         self.progress_every_seconds = progress_every_seconds
         self._sign = sign
         self._sockets_per_user_max = sockets_per_user_max
-        self._by_user: dict[UUID, list[Connection]] = {}
-        self._progress: dict[UUID, tuple[int, int, int]] = {}
-        self._credits: dict[tuple[UUID, str], int] = {}
+        # By the number of the user's id: the hash and the comparison of a UUID itself run in Python.
+        self._by_user: dict[int, list[Connection]] = {}
+        self._progress: dict[str, tuple[int, int]] = {}
+        self._credits: dict[tuple[int, str], int] = {}
         self._ended: dict[str, None] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -250,65 +251,72 @@ class Hub:
         return render_notice(notice, self._sign)
 
     def is_connected(self, user_id: UUID) -> bool:
-        return user_id in self._by_user
+        return user_id.int in self._by_user
 
     def is_full(self, user_id: UUID) -> bool:
         """Whether this user has as many sockets as one may have."""
-        return len(self._by_user.get(user_id, ())) >= self._sockets_per_user_max
+        return len(self._by_user.get(user_id.int, ())) >= self._sockets_per_user_max
 
     def add(self, connection: Connection) -> None:
-        self._by_user.setdefault(connection.user_id, []).append(connection)
+        self._by_user.setdefault(connection.user_id.int, []).append(connection)
 
     def remove(self, connection: Connection) -> None:
         connection.cancel()
-        mine = self._by_user.get(connection.user_id, [])
+        mine = self._by_user.get(connection.user_id.int, [])
         if connection in mine:
             mine.remove(connection)
         if not mine:
-            self._by_user.pop(connection.user_id, None)
+            self._by_user.pop(connection.user_id.int, None)
 
     def connections(self) -> list[Connection]:
         return [connection for mine in self._by_user.values() for connection in mine]
 
     def users(self) -> list[UUID]:
-        return list(self._by_user)
+        return [mine[0].user_id for mine in self._by_user.values()]
 
     def push_notices(self, notices: Sequence[Notice]) -> None:
         """What this process just stored, to its own sockets, from memory."""
         for notice in notices:
-            task_id = notice.payload.get("task_id")
-            if notice.type.startswith("task_") and task_id is not None:
-                self._end(task_id)
-            for connection in self._by_user.get(notice.user_id, ()):
-                connection.forget_task(task_id)
+            listeners = self._by_user.get(notice.user_id.int, ())
+            if notice.type.startswith("task_"):
+                task_id = notice.payload["task_id"]
+                _remember(self._ended, task_id, None)
+                for connection in listeners:
+                    connection.forget_task(task_id)
+            for connection in listeners:
                 connection.offer(notice)
 
     def push_heads(self, heads: dict[UUID, int]) -> None:
         """What other replicas stored: only the numbers."""
         for user_id, seq in heads.items():
-            for connection in self._by_user.get(user_id, ()):
+            for connection in self._by_user.get(user_id.int, ()):
                 connection.tell_head(seq)
 
-    def push_progress(self, user_id: UUID, task_id: UUID, order: tuple[int, int, int], frame: bytes) -> None:
-        """Progress only rises: by claim, then number."""
-        if str(task_id) in self._ended or order[:2] <= self._progress.get(task_id, (0, 0, 0))[:2]:
-            return
+    def moves_on(self, task_id: str, order: tuple[int, int]) -> bool:
+        """Whether this step of a task is the furthest yet, and before its end. Progress only rises: by claim, then number."""
+        if task_id in self._ended or order <= self._progress.get(task_id, (0, 0)):
+            return False
         _remember(self._progress, task_id, order)
-        for connection in self._by_user.get(user_id, ()):
-            connection.hint("progress", str(task_id), frame)
+        return True
+
+    def push_progress(self, user_id: UUID, task_id: str, frame: bytes) -> None:
+        """A step of a running task."""
+        for connection in self._by_user.get(user_id.int, ()):
+            connection.hint("progress", task_id, frame)
 
     def push_credits(self, user_id: UUID, asset: str, version: int, frame: bytes) -> None:
         """The newest version of an account wins."""
-        if version <= self._credits.get((user_id, asset), 0):
+        account = user_id.int, asset
+        if version <= self._credits.get(account, 0):
             return
-        _remember(self._credits, (user_id, asset), version)
-        for connection in self._by_user.get(user_id, ()):
+        _remember(self._credits, account, version)
+        for connection in self._by_user.get(user_id.int, ()):
             connection.hint("credits", asset, frame)
 
     def end_revoked(self, revocations: Revocations, rows: Sequence[Revocation]) -> None:
         """Close the sockets whose tokens ended with these rows: whoever was let in stays in only while the token is good."""
         for user_id in {row.user_id for row in rows}:
-            for connection in list(self._by_user.get(user_id, ())):
+            for connection in list(self._by_user.get(user_id.int, ())):
                 refusal = revocations.refusal_of(user_id, connection.session_id, connection.revocation_number)
                 if isinstance(refusal, AccountDisabled):
                     self.close_later(connection, DISABLED, b"the account is disabled")
@@ -324,9 +332,6 @@ class Hub:
     async def close_all(self) -> None:
         """The process stops: everybody is told when to come back, spread over three seconds."""
         await asyncio.gather(*(connection.close(1001, _retry_hint()) for connection in self.connections()))
-
-    def _end(self, task_id: str) -> None:
-        _remember(self._ended, task_id, None)
 
 
 def _remember(table: dict[Any, Any], key: object, value: object) -> None:
