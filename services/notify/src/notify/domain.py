@@ -3,15 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
 NoticeType = Literal["task_complete", "task_failed", "task_cancelled", "work_created", "order_paid", "membership_changed", "notification"]
 
 
-@dataclass(frozen=True, slots=True)
-class News:
-    """Something a user is to be told, not numbered yet. The payload holds object keys, never URLs."""
+class News(NamedTuple):
+    """Something a user is to be told, not numbered yet. The payload holds object keys, never URLs; its ids may be UUIDs, which rows keep as text."""
 
     user_id: UUID
     event_id: UUID
@@ -19,8 +18,7 @@ class News:
     payload: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Notice:
+class Notice(NamedTuple):
     """One row of a user's feed."""
 
     user_id: UUID
@@ -32,8 +30,7 @@ class Notice:
     at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(NamedTuple):
     """Where a user's feed stands."""
 
     epoch: UUID

@@ -40,7 +40,7 @@ async def insert_news(conn: asyncpg.Connection, news: Sequence[News], later: Seq
         later,
         [one.event_id for one in news],
         [one.type for one in news],
-        [orjson.dumps(one.payload).decode() for one in news],
+        [orjson.dumps(one.payload, default=str).decode() for one in news],
         now,
         origin,
         _HINT_USERS_MAX,

@@ -31,7 +31,7 @@ def render_notice(notice: Notice, sign: SignUrl) -> bytes:
         case _:
             frame |= payload
     frame |= {"timestamp": notice.at_ms, "id": str(notice.event_id), "epoch": str(notice.epoch), "seq": notice.seq, "ts": notice.at_ms}
-    return orjson.dumps(frame)
+    return orjson.dumps(frame, default=str)
 
 
 def render_progress(fact: TaskProgressed, at_ms: int) -> bytes:
@@ -39,13 +39,14 @@ def render_progress(fact: TaskProgressed, at_ms: int) -> bytes:
     return orjson.dumps(
         {
             "type": "task_progress",
-            "task_id": str(fact.task_id),
+            "task_id": fact.task_id,
             "progress": fact.progress,
             "message": fact.message,
             "stage": fact.stage,
             "timestamp": at_ms,
             "volatile": True,
-        }
+        },
+        default=str,
     )
 
 
@@ -62,8 +63,8 @@ def render_credits(fact: CreditsChanged, at_ms: int) -> bytes:
         "volatile": True,
     }
     if fact.task_id is not None:
-        frame["task_id"] = str(fact.task_id)
-    return orjson.dumps(frame)
+        frame["task_id"] = fact.task_id
+    return orjson.dumps(frame, default=str)
 
 
 def render_auth_success(message: str, *, session: UUID, epoch: UUID, seq: int, recovered: bool, missed: int) -> bytes:
