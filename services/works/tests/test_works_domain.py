@@ -3,7 +3,7 @@
 from typing import Any
 
 from common.ids import new_id
-from works.domain import body_of, fold
+from works.domain import adds_to_another, body_of, fold
 
 
 def test_the_end_of_a_task_outweighs_its_creation_in_either_order(facts: Any) -> None:
@@ -40,5 +40,5 @@ def test_tasks_come_out_in_the_order_in_which_rows_are_locked(facts: Any) -> Non
 
 def test_a_task_for_another_work_adds_to_it(facts: Any) -> None:
     task, user = new_id(), new_id()
-    assert fold([facts.created(task, user, kind="song", work_id=new_id())])[0].adds_to_another
-    assert not fold([facts.created(task, user, kind="song")])[0].adds_to_another
+    assert adds_to_another(fold([facts.created(task, user, kind="song", work_id=new_id())])[0].fact)
+    assert not adds_to_another(fold([facts.created(task, user, kind="song")])[0].fact)

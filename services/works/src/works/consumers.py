@@ -22,7 +22,7 @@ from common.events import (
 from common.revocations import on_session_revoked
 from works import commands
 from works.deps import Deps
-from works.domain import TaskFact
+from works.domain import TaskFact, adds_to_another
 
 subscriptions = Subscriptions(group="works")
 subscriptions.overhear(SessionRevoked)(on_session_revoked)
@@ -33,7 +33,7 @@ async def on_task_told(deps: Deps, tx: Tx, events: Sequence[Event[TaskFact]]) ->
     """Keep a work per task. One handler for all four, so that a fetch costs one transaction. Safe twice: only what is newer changes a row."""
     nobodys = await commands.keep_told(tx, events)
     await commands.loosen_objects(tx, nobodys, deps.storage)
-    if grown := {event.fact.work_id for event in events if event.fact.work_id != event.fact.task_id}:
+    if grown := {event.fact.work_id for event in events if adds_to_another(event.fact)}:
         tx.after_commit(partial(deps.public_works.drop, *grown))
 
 

@@ -8,7 +8,7 @@ from common.db import Tx
 from common.errors import IdempotencyKeyReused, ServiceError
 from common.events import Event, TaskCompleted, UserRegistered, UserUpdated, WorkCreated
 from works import store
-from works.domain import Kept, Moved, NewWork, TaskFact, Told, fold, loose_with
+from works.domain import Kept, Moved, NewWork, TaskFact, Told, adds_to_another, fold, loose_with
 
 
 async def keep_told(tx: Tx, events: Sequence[Event[TaskFact]]) -> list[str]:
@@ -20,8 +20,10 @@ async def keep_told(tx: Tx, events: Sequence[Event[TaskFact]]) -> list[str]:
     heard after its end.
     """
     told = fold(events)
-    works = [one for one in told if not one.adds_to_another]
-    songs = [one for one in told if one.adds_to_another]
+    works: list[Told] = []
+    songs: list[Told] = []
+    for one in told:
+        (songs if adds_to_another(one.fact) else works).append(one)
     # Pairs, for a song of somebody else's for the same photo must not hide the owner's.
     delivered = {(one.fact.work_id, one.fact.user_id) for one in songs if one.status == "completed"}
     completed = await store.complete_photos(tx.conn, delivered, tx.now) if delivered else []
@@ -30,10 +32,10 @@ async def keep_told(tx: Tx, events: Sequence[Event[TaskFact]]) -> list[str]:
     changed = await store.keep_works(tx.conn, works, tx.now) if works else {}
     if completed:
         await _move_completed_photos(tx, completed)
-    if tagged := [one.fact.task_id for one in works if isinstance(one.fact, TaskCompleted) and one.fact.tags and one.fact.task_id in changed]:
+    if tagged := [one.fact.task_id for one in works if isinstance(one.fact, TaskCompleted) and one.fact.tags and one.fact.task_id.int in changed]:
         await store.insert_tags(tx.conn, tagged)
-    known = changed_songs.union(changed)
-    late = {one.fact.task_id: one.created_at for one in told if one.knows_creation and one.fact.task_id not in known}
+    known = changed.keys() | {task_id.int for task_id in changed_songs}
+    late = {one.fact.task_id: one.created_at for one in told if one.knows_creation and one.fact.task_id.int not in known}
     if late:
         await store.move_creations_back(tx.conn, late)
     tx.emit(*_announced(works, changed))
@@ -47,11 +49,11 @@ async def _move_completed_photos(tx: Tx, owners: Sequence[UUID]) -> None:
     await store.move_tally(tx.conn, {"photo": Moved(created=-len(owners), completed=len(owners))})
 
 
-def _announced(works: Sequence[Told], changed: Mapping[UUID, bool]) -> Iterator[WorkCreated]:
+def _announced(works: Sequence[Told], changed: Mapping[int, bool]) -> Iterator[WorkCreated]:
     """A task ends once, so the row that took an end with something in it is said once."""
     for one in works:
         fact = one.fact
-        is_public = changed.get(fact.task_id)
+        is_public = changed.get(fact.task_id.int)
         if is_public is not None and one.status == "completed":
             yield WorkCreated(sequence=1, work_id=fact.work_id, user_id=fact.user_id, kind=fact.kind, public=is_public, task_id=fact.task_id, title=fact.title)
 

@@ -64,10 +64,13 @@ _KEEP_SONGS = """
 """
 
 
-async def keep_works(conn: asyncpg.Connection, told: Sequence[Told], now: datetime) -> dict[UUID, bool]:
-    """Save what is newer than the rows know, and count it; answers the works that changed and whether each is public. `told` is sorted by task."""
+async def keep_works(conn: asyncpg.Connection, told: Sequence[Told], now: datetime) -> dict[int, bool]:
+    """Save what is newer than the rows know, and count it; answers by its id's number each work that changed and whether it is public.
+
+    `told` is sorted by task.
+    """
     rows = await conn.fetch(_KEEP_WORKS, [_document(one) for one in told], now)
-    return {row["work_id"]: row["is_public"] for row in rows}
+    return {row["work_id"].int: row["is_public"] for row in rows}
 
 
 async def keep_songs(conn: asyncpg.Connection, told: Sequence[Told], now: datetime) -> set[UUID]:
