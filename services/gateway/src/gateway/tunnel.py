@@ -22,34 +22,34 @@ class FrameEnds:
         return not self._left and not self._head
 
     def feed(self, data: bytes) -> None:
-        at, size = 0, len(data)
+        """The next bytes of this direction."""
+        if self._head:
+            data, self._head = self._head + data, b""
+        at, size = self._left, len(data)
         while at < size:
-            if self._left:
-                step = min(self._left, size - at)
-                self._left -= step
-                at += step
-                continue
-            needed = _head_bytes(self._head)
-            step = min(needed - len(self._head), size - at)
-            self._head += data[at : at + step]
-            at += step
-            if len(self._head) == _head_bytes(self._head):
-                self._left = _payload_bytes(self._head)
-                self._head = b""
+            end = _frame_end(data, at, size)
+            if not end:
+                self._head = data[at:]
+                at = size
+            else:
+                at = end
+        self._left = at - size
 
 
-def _head_bytes(head: bytes) -> int:
-    if len(head) < 2:
-        return 2
-    length = head[1] & 127
-    return 2 + (2 if length == 126 else 8 if length == 127 else 0) + (4 if head[1] & 128 else 0)
-
-
-def _payload_bytes(head: bytes) -> int:
-    length = head[1] & 127
-    if length < 126:
-        return length
-    return int.from_bytes(head[2:4] if length == 126 else head[2:10], "big")
+def _frame_end(data: bytes, at: int, size: int) -> int:
+    """Where the frame that begins at `at` ends, which may be behind the data; 0 when its head is not all there."""
+    if size - at < 2:
+        return 0
+    second = data[at + 1]
+    length = second & 127
+    begin = at + (6 if second & 128 else 2)
+    if length == 126:
+        begin += 2
+        return begin + int.from_bytes(data[at + 2 : at + 4], "big") if begin <= size else 0
+    if length == 127:
+        begin += 8
+        return begin + int.from_bytes(data[at + 2 : at + 10], "big") if begin <= size else 0
+    return begin + length if begin <= size else 0
 
 
 class Side(asyncio.Protocol):
