@@ -239,6 +239,17 @@ async def test_a_task_that_ends_at_once_shows_a_step_before_its_end_and_the_bala
         await ws.receive_json(timeout=0.2)
 
 
+async def test_that_a_work_is_there_waits_for_company_in_its_order(notify: Notify, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("notify.sockets._HINT_SECONDS", 60)  # only what is written at once takes it along
+    user = new_id()
+    ws, _ = await notify.connect(user)
+    await notify.tell(envelope(WorkCreated(sequence=1, work_id=new_id(), user_id=user, kind="travel", public=False)))
+    with pytest.raises(asyncio.TimeoutError):
+        await ws.receive_json(timeout=0.2)
+    await notify.tell(completed(user))
+    assert [(await ws.receive_json(timeout=5))["type"] for _ in range(2)] == ["work_created", "task_complete"]
+
+
 async def test_a_balance_that_was_overtaken_is_not_shown(notify: Notify) -> None:
     user = new_id()
     ws, _ = await notify.connect(user)

@@ -26,7 +26,7 @@ _PAGE = 200
 _ENDED_MAX = 10_000
 _BUFFER_BYTES_MAX = 256 * 1024
 _HINT_SECONDS = 0.05
-"""So long a hint waits for company: a write costs more than what is in it, here and in every process on the way."""
+"""So long a hint, or that a work is there, waits for company: a write costs more than what is in it, here and in every process on the way."""
 
 
 class ListNotices(Protocol):
@@ -77,7 +77,7 @@ class Connection:
             return
         if notice.seq == self.sent + 1:
             self.sent = notice.seq
-            self._put(self._hub.render(notice))
+            self._put(self._hub.render(notice), seconds=_HINT_SECONDS if notice.type == "work_created" else 0)
         else:
             self.catch_up()
 
@@ -187,7 +187,7 @@ class Connection:
         finally:
             self._catching_up = None
 
-    def _put(self, frame: bytes) -> None:
+    def _put(self, frame: bytes, *, seconds: float = 0) -> None:
         if self._closed:
             return
         self._frames.append(frame)
@@ -195,7 +195,7 @@ class Connection:
             # What is stored stays in the feed; the client resumes from its last number.
             self._volatile.clear()
             self._hub.close_later(self, 4008)
-        self._schedule()
+        self._schedule(seconds)
 
     def _schedule(self, seconds: float = 0) -> None:
         """Flush within so long; what is to be written at once takes along what waits."""
