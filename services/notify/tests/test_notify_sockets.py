@@ -385,6 +385,20 @@ async def test_a_stopping_process_says_when_to_come_back(notify: Notify) -> None
     assert json.loads(message.extra or "{}")["retry_after_ms"] >= 200
 
 
+async def test_more_at_once_than_may_wait_reaches_a_client_that_reads(notify: Notify) -> None:
+    user = new_id()
+    ws, _ = await notify.connect(user)
+    [connection] = notify.deps.hub.connections()
+    async with asyncio.timeout(60):
+        while not connection.live:
+            await asyncio.sleep(0.01)
+    await notify.tell(*[completed(user) for _ in range(300)])
+    seqs = [(await ws.receive_json(timeout=60))["seq"] for _ in range(300)]
+    assert seqs == list(range(1, 301))
+    await ws.send_json({"type": "ping"})
+    assert (await ws.receive_json(timeout=60))["type"] == "pong"
+
+
 async def test_a_client_that_never_reads_is_cut_and_others_are_not_held_up(notify: Notify) -> None:
     slow_user, user = new_id(), new_id()
     slow, _ = await notify.connect(slow_user)

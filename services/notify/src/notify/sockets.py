@@ -192,6 +192,8 @@ class Connection:
             return
         self._frames.append(frame)
         if len(self._frames) > self._hub.frames_waiting_max:
+            self.flush()  # much may come for one user in one turn; slow is only who does not take it
+        if len(self._frames) > self._hub.frames_waiting_max:
             # What is stored stays in the feed; the client resumes from its last number.
             self._volatile.clear()
             self._hub.close_later(self, 4008)
