@@ -13,7 +13,7 @@ from common.bus import Bus, MemoryBus
 from common.bus.envelope import seal
 from common.events import FACTS, UserRegistered
 from common.ids import new_id
-from common.testing.bus_contract import BusContract, Receipted, Rig, created, until
+from common.testing.bus_contract import BusContract, Receipted, Rig, created, read_all, until
 
 
 class TestMemoryBus(BusContract):
@@ -97,6 +97,21 @@ class TestKafkaBus(BusContract):
             assert not receipts.taken
             async with asyncio.timeout(60):
                 await bus.stop()
+
+    async def test_records_that_no_one_batch_holds_come_in_order_and_one_that_is_too_large_is_refused_by_itself(self, rig: Rig) -> None:
+        bus = await rig.connect()
+        reader = bus.group(f"works-{new_id().hex[:6]}", ["task.created"])
+        await reader.start()
+        task, receipts = new_id(), Receipted()
+        facts = [created(task, sequence=n + 1) for n in range(41)]
+        records = [seal(fact.model_copy(update={"title": "x" * (1_100_000 if n == 20 else 20_000)}), _now(), None) for n, fact in enumerate(facts)]
+        await bus.publish(records, receipts)
+        too_large = records.pop(20)
+        await until(lambda: len(receipts.taken) == 40)
+        assert receipts.refusals == [too_large.event_id]
+        found = await read_all(reader, {str(task).encode()}, 40)
+        assert [record.value for record in found] == [record.value for record in records]
+        await reader.stop()
 
 
 def test_every_option_of_kafka_whose_default_loses_or_slows_is_set() -> None:
