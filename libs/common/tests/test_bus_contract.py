@@ -11,7 +11,7 @@ import pytest
 
 from common.bus import Bus, MemoryBus
 from common.bus.envelope import seal
-from common.events import FACTS, UserRegistered
+from common.events import FACTS, Fact, UserRegistered
 from common.ids import new_id
 from common.testing.bus_contract import BusContract, Receipted, Rig, created, read_all, until
 
@@ -125,6 +125,18 @@ def test_every_option_of_kafka_whose_default_loses_or_slows_is_set() -> None:
     assert 5000 <= producer["request_timeout_ms"] <= 10000
     assert (consumer["session_timeout_ms"], consumer["heartbeat_interval_ms"]) == (6000, 500)
     assert consumer["rebalance_timeout_ms"] is not None
+
+
+@pytest.mark.parametrize("microsecond", [0, 1, 120_000, 999_999])
+def test_a_record_says_its_moment_in_iso_format(microsecond: int) -> None:
+    moment = datetime(2026, 3, 1, 23, 59, 59, microsecond, UTC)
+    assert dict(seal(created(), moment, None).headers())["ce_time"].decode() == moment.isoformat()
+
+
+@pytest.mark.parametrize("fact_type", [fact for fact in FACTS if fact.owner in ("works", "generation")])
+def test_facts_about_tasks_works_and_scenes_are_keyed_by_what_they_are_about(fact_type: type[Fact]) -> None:
+    fact = fact_type.model_validate(fact_type.example)
+    assert fact.subject.partition("/")[2] == fact.key
 
 
 def _now() -> Any:

@@ -1,7 +1,7 @@
 """A fact on its way: CloudEvents 1.0 in Kafka's binary mode, sealed by the owner, opened by the hearer."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
@@ -40,10 +40,6 @@ class Outgoing:
     traceparent: str | None = None
     position: int = 0
     place: int = 0
-    size_bytes: int = field(init=False, default=0)
-
-    def __post_init__(self) -> None:
-        self.size_bytes = len(self.value)
 
     def headers(self) -> list[tuple[str, bytes]]:
         """The record's Kafka headers."""

@@ -43,6 +43,10 @@ class TaskFact(Fact):
     def subject(self) -> str:
         return f"task/{self.task_id}"
 
+    @property
+    def key(self) -> str:
+        return str(self.task_id)
+
 
 class TaskCreated(TaskFact):
     """A user's ask was accepted; its credits are held."""

@@ -6,11 +6,27 @@ from uuid import UUID
 from common.events.base import SELDOM, Fact, Service
 
 
-class WorkCreated(Fact):
+class WorkFact(Fact):
+    """What every fact about a work carries: which one and whose."""
+
+    owner: ClassVar[Service] = "works"
+
+    work_id: UUID
+    user_id: UUID
+
+    @property
+    def subject(self) -> str:
+        return f"work/{self.work_id}"
+
+    @property
+    def key(self) -> str:
+        return str(self.work_id)
+
+
+class WorkCreated(WorkFact):
     """A work is there for its owner to see."""
 
     topic: ClassVar[str] = "work.created"
-    owner: ClassVar[Service] = "works"
     groups: ClassVar[tuple[Service, ...]] = ("notify",)
     example: ClassVar[dict[str, Any]] = {
         "sequence": 2,
@@ -22,24 +38,17 @@ class WorkCreated(Fact):
         "title": "",
     }
 
-    work_id: UUID
-    user_id: UUID
     kind: str
     public: bool
     task_id: UUID | None = None
     title: str = ""
 
-    @property
-    def subject(self) -> str:
-        return f"work/{self.work_id}"
 
-
-class WorkUpdated(Fact):
+class WorkUpdated(WorkFact):
     """Its owner changed what a work says or who may see it."""
 
     topic: ClassVar[str] = "work.updated"
     partitions: ClassVar[int] = SELDOM
-    owner: ClassVar[Service] = "works"
     broadcast: ClassVar[tuple[Service, ...]] = ("works",)
     example: ClassVar[dict[str, Any]] = {
         "sequence": 3,
@@ -49,22 +58,15 @@ class WorkUpdated(Fact):
         "public": True,
     }
 
-    work_id: UUID
-    user_id: UUID
     kind: str
     public: bool
 
-    @property
-    def subject(self) -> str:
-        return f"work/{self.work_id}"
 
-
-class WorkDeleted(Fact):
+class WorkDeleted(WorkFact):
     """A work is gone."""
 
     topic: ClassVar[str] = "work.deleted"
     partitions: ClassVar[int] = SELDOM
-    owner: ClassVar[Service] = "works"
     broadcast: ClassVar[tuple[Service, ...]] = ("works",)
     example: ClassVar[dict[str, Any]] = {
         "sequence": 4,
@@ -73,21 +75,14 @@ class WorkDeleted(Fact):
         "kind": "travel",
     }
 
-    work_id: UUID
-    user_id: UUID
     kind: str
 
-    @property
-    def subject(self) -> str:
-        return f"work/{self.work_id}"
 
-
-class WorkPlayed(Fact):
+class WorkPlayed(WorkFact):
     """Somebody played a work; `plays` is how often it was played by now, `user_id` whose work it is."""
 
     topic: ClassVar[str] = "work.played"
     partitions: ClassVar[int] = SELDOM
-    owner: ClassVar[Service] = "works"
     broadcast: ClassVar[tuple[Service, ...]] = ("works",)
     example: ClassVar[dict[str, Any]] = {
         "sequence": 5,
@@ -96,21 +91,14 @@ class WorkPlayed(Fact):
         "plays": 12,
     }
 
-    work_id: UUID
-    user_id: UUID
     plays: int
 
-    @property
-    def subject(self) -> str:
-        return f"work/{self.work_id}"
 
-
-class WorkLiked(Fact):
+class WorkLiked(WorkFact):
     """Somebody likes a work, or does not any more; `likes` is by how many it is liked by now, `user_id` whose work it is."""
 
     topic: ClassVar[str] = "work.liked"
     partitions: ClassVar[int] = SELDOM
-    owner: ClassVar[Service] = "works"
     broadcast: ClassVar[tuple[Service, ...]] = ("works",)
     example: ClassVar[dict[str, Any]] = {
         "sequence": 6,
@@ -119,10 +107,4 @@ class WorkLiked(Fact):
         "likes": 3,
     }
 
-    work_id: UUID
-    user_id: UUID
     likes: int
-
-    @property
-    def subject(self) -> str:
-        return f"work/{self.work_id}"
