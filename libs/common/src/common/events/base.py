@@ -1,8 +1,7 @@
 """What a fact is: something that happened, immutable, told to other teams."""
 
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, ClassVar, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -46,8 +45,7 @@ class Fact(BaseModel):
 FactT = TypeVar("FactT", bound=Fact, covariant=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Event(Generic[FactT]):
+class Event(NamedTuple, Generic[FactT]):
     """A fact in its envelope, as a hearer gets it."""
 
     event_id: UUID
