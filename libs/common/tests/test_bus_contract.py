@@ -8,8 +8,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from common.bus import Bus, MemoryBus
+from common.bus.dead_letters import DeadLetterLimit, TooManyDeadLetters
 from common.bus.envelope import seal
 from common.events import FACTS, Fact, UserRegistered
 from common.ids import new_id
@@ -137,6 +140,20 @@ def test_a_record_says_its_moment_in_iso_format(microsecond: int) -> None:
 def test_facts_about_tasks_works_and_scenes_are_keyed_by_what_they_are_about(fact_type: type[Fact]) -> None:
     fact = fact_type.model_validate(fact_type.example)
     assert fact.subject.partition("/")[2] == fact.key
+
+
+@given(st.lists(st.lists(st.booleans(), max_size=8), max_size=40))
+def test_dead_letters_are_counted_alike_one_by_one_and_in_batches(batches: list[list[bool]]) -> None:
+    def stops(parts: list[list[bool]]) -> str:
+        limit = DeadLetterLimit(in_a_row=5, share=0.5, window=10)
+        try:
+            for part in parts:
+                limit.count_all(part)
+        except TooManyDeadLetters as error:
+            return str(error)
+        return ""
+
+    assert stops(batches) == stops([[died] for batch in batches for died in batch])
 
 
 def _now() -> Any:

@@ -183,9 +183,8 @@ class GroupConsumer:
         for handler, batch in by_handler.items():
             if not await self._handle(handler, batch):
                 return  # draining: what is not handled is heard again
-            for heard in batch:
-                record = heard.record
-                self._cursors[TopicPartition(record.topic, record.partition)] = record.cursor + 1
+            last = {(heard.record.topic, heard.record.partition): heard.record.cursor for heard in batch}
+            self._cursors.update((TopicPartition(*where), cursor + 1) for where, cursor in last.items())
 
     async def _handle(self, handler: Handler | None, batch: list[_Heard]) -> bool:
         """One transaction for the batch; splits it to find what fails. False when draining cut it short."""
@@ -194,7 +193,7 @@ class GroupConsumer:
         while True:
             try:
                 await self._transact(handler, batch)
-                self._count(batch, died=False)
+                self._count(batch)
                 return True
             except TooManyDeadLetters:
                 raise
@@ -224,16 +223,18 @@ class GroupConsumer:
         events: dict[UUID, Event[Fact]] = {}
         letters = []
         for heard in batch:
-            if heard.event is None or handler is None:
+            event = heard.event
+            if event is None or handler is None:
                 letters.append(DeadLetter(heard.record, None, heard.fault or "no handler for this topic", 1))
             else:
-                events.setdefault(heard.event.event_id, heard.event)
+                events.setdefault(event.event_id, event)
         async with self._db.transaction() as tx:
             if letters:
                 await insert_dead_letters(tx, self._subscriptions.group, letters)
             if events and handler is not None:
                 fresh = await insert_heard(tx, self._subscriptions.group, list(events))
-                new = [event for event_id, event in events.items() if event_id in fresh]
+                # Hardly ever is one heard again: then nothing is looked up.
+                new = list(events.values()) if len(fresh) == len(events) else [event for event_id, event in events.items() if event_id in fresh]
                 if new:
                     token = current_trace.set(_trace_of(new))
                     try:
@@ -256,9 +257,8 @@ class GroupConsumer:
                 if not passes(error) or await _sleep(self._draining, 0.5):
                     raise
 
-    def _count(self, batch: Sequence[_Heard], *, died: bool) -> None:
-        for heard in batch:
-            self._dead.count(died=died or heard.event is None)
+    def _count(self, batch: Sequence[_Heard]) -> None:
+        self._dead.count_all([heard.event is None for heard in batch])
 
 
 class BroadcastConsumer:

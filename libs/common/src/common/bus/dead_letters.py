@@ -33,6 +33,14 @@ class DeadLetterLimit:
         self._row = 0
         self._dead = 0
 
+    def count_all(self, died: Sequence[bool]) -> None:
+        """Note what became of these records, in order; raises TooManyDeadLetters."""
+        if self._dead or True in died:
+            for one in died:
+                self.count(died=one)
+        else:
+            self._recent.extend(died)
+
     def count(self, *, died: bool) -> None:
         """Note one record's fate; raises TooManyDeadLetters."""
         full = len(self._recent) == self._recent.maxlen
