@@ -212,9 +212,13 @@ async def test_a_dead_letter_is_listed_and_given_back(started: Darkroom) -> None
             event_id, json.dumps(headers), json.dumps(fact).encode(),
         )  # fmt: skip
         assert "a planted fault" in started.run("dlq", "list").stdout
+        until = time.monotonic() + 60
+        while "dead letters: 1; darkroom dlq list" not in started.run("status").stdout:
+            assert time.monotonic() < until, "status says nothing of it"
+        assert json.loads(started.run("status", "-o", "json").stdout)["troubles"] == {"works": {"dead_letters": 1}}
         assert "1 of 1 given back to works" in started.run("dlq", "replay", "works", str(number)).stdout
         assert "No dead letters" in started.run("dlq", "list").stdout
-        until = time.monotonic() + 20
+        until = time.monotonic() + 60
         while not await works.fetchval("SELECT count(*) FROM inbox WHERE event_id = $1", event_id):
             assert time.monotonic() < until, "the fact was not heard again"
         assert "0 of 1 given back" in started.run("dlq", "replay", "works", str(number)).stdout

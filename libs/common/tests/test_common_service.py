@@ -608,6 +608,41 @@ class NotedBus(MemoryBus):
         await super().publish(records, receipts)
 
 
+async def test_what_needs_somebody_is_a_number(start: StartLife, http: aiohttp.ClientSession, service_database: Any) -> None:
+    """A fact no broker takes, a fact that cannot be read, and the consumer that such facts stopped."""
+    db: Database = await service_database("common")
+    bus = MemoryBus(topics=["task.created"])
+    relay = db.relay = Relay(db, bus, sweep_seconds=0.05)
+    subscriptions = Subscriptions(group="works")
+
+    @subscriptions.hear(TaskCreated)
+    async def on_created(_deps: Any, _tx: Tx, _events: Sequence[Event[TaskCreated]]) -> None:
+        """Nothing to do."""
+
+    limits = ConsumerLimits(wait_seconds=0.2, retry_seconds=0.01, commit_seconds=0.02, dead_in_a_row=3)
+    life = await start(db=db, relay=relay, bus=bus, subscriptions=subscriptions, consumer_limits=limits)
+
+    async def numbers() -> dict[str, float]:
+        async with http.get(f"{life.admin_url}/metrics") as answer:
+            lines = [line.split(" ") for line in (await answer.text()).splitlines() if line.startswith("darkroom_") and "{" not in line]
+        return {name.removeprefix("darkroom_"): float(number) for name, number in lines}
+
+    async def say(*needed: float) -> bool:
+        found = await numbers()
+        return [found["outbox_parked"], found["dead_letters"], found["consumer_stopped"]] == list(needed)
+
+    await until(lambda: say(0, 0, 0))
+    assert abs((await numbers())["clock_offset_seconds"]) < 60
+    broken = [seal(created(), db.clock.now(), None) for _ in range(4)]
+    for record in broken:
+        record.value = b"{}"
+    await bus.publish(broken, Kept())
+    async with db.transaction() as tx:
+        tx.emit(UserRegistered(sequence=1, user_id=new_id(), name="ada", source="email"))
+    await until(lambda: say(1, 4, 1))
+    await life.end()
+
+
 @asynccontextmanager
 async def relaying(*relays: Relay) -> AsyncIterator[None]:
     tasks = [asyncio.create_task(relay.run()) for relay in relays]
@@ -764,20 +799,35 @@ async def test_a_row_stays_until_each_of_its_facts_was_taken_however_often_anoth
     assert relay.told_by_topic == {"task.created": 3}, "the first fact was told twice"
 
 
-async def test_a_parked_row_is_told_once_it_is_let_go(db: Database) -> None:
-    """What an operator does after the topic was made: take the mark away, and the sweep goes on with it."""
-    relay = db.relay = Relay(db, NotedBus(topics=["task.created"]), lease_seconds=0.2, sweep_seconds=0.05)
+class ToldLater(NotedBus):
+    """Takes nothing until it is told to."""
+
+    takes = False
+
+    async def publish(self, records: Sequence[Outgoing], receipts: Receipts) -> None:
+        if self.takes:
+            await super().publish(records, receipts)
+        else:
+            for record in records:
+                receipts.refused(record, "no such topic yet")
+
+
+@pytest.mark.parametrize("restarted", [True, False])
+async def test_a_parked_row_is_tried_again_at_a_start_and_now_and_then(db: Database, restarted: bool) -> None:
+    """Somebody makes the topic; nothing has to be said to the service."""
+    bus = ToldLater(groups=lambda _topic: ())
+    relay = db.relay = Relay(db, bus, lease_seconds=0.2, sweep_seconds=0.05, retry_parked_seconds=600 if restarted else 0.5)
     async with relaying(relay):
         async with db.transaction() as tx:
             tx.emit(UserRegistered(sequence=1, user_id=new_id(), name="ada", source="email"))
-        await until(lambda: _equals(db.fetchval("SELECT count(*) FROM outbox_fact WHERE parked_at IS NOT NULL"), 1))
+        await until(lambda: relay.parked == 1)
+        bus.takes = not restarted
+        if not restarted:
+            await until(lambda: _equals(count_rows(db), 0))
     mended = NotedBus(groups=lambda _topic: ())
     async with relaying(Relay(db, mended, sweep_seconds=0.05)):
-        await asyncio.sleep(0.3)
-        assert mended.published == []
-        await db.fetch("UPDATE outbox SET parked_at = NULL, error = NULL")
         await until(lambda: _equals(count_rows(db), 0))
-    assert len(mended.published) == 1
+    assert len(mended.published) == restarted
 
 
 async def test_two_relays_sweep_a_backlog_without_telling_anything_twice(db: Database) -> None:

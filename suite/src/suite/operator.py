@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import secrets
 from typing import Any
@@ -15,6 +16,7 @@ from suite.home import ENVELOPE, LOOKUP, OPERATOR, Home, State, SuiteError
 DEMO_EMAIL = "demo@darkroom.example"
 ADMIN_NAME = "admin"
 ASK_SECONDS = 10
+_TROUBLE = re.compile(r"^darkroom_(outbox_parked|dead_letters|consumer_stopped) (\S+)$", re.MULTILINE)
 _TOLD = re.compile(r'^darkroom_facts_told_total\{topic="([^"]+)"\} (\S+)$', re.MULTILINE)
 
 
@@ -103,6 +105,18 @@ class Operator:
             for topic, count in _TOLD.findall(await self._text(f"{url}/metrics")):
                 told[topic] = told.get(topic, 0) + int(float(count))
         return told
+
+    async def troubles(self) -> dict[str, dict[str, int]]:
+        """What needs somebody, by service: parked commits, dead letters, a stopped consumer. Services without any, or away, are left out."""
+        found: dict[str, dict[str, int]] = {}
+        for service, urls in self._state.admin_urls.items():
+            for url in urls:
+                with contextlib.suppress(SuiteError):
+                    for what, number in _TROUBLE.findall(await self._text(f"{url}/metrics")):
+                        if count := int(float(number)):
+                            mine = found.setdefault(service, {})
+                            mine[what] = max(mine.get(what, 0), count)  # replicas count the same rows
+        return found
 
     async def health(self) -> dict[str, Any]:
         """The gateway's view of the whole."""

@@ -13,6 +13,12 @@ from suite.home import Home, State, SuiteError
 from suite.members import WITH_DATA
 from suite.operator import Operator, TooLittle
 
+_TROUBLES = {
+    "outbox_parked": "commits with facts that the broker would not take: {count}; they are tried again at a start and every ten minutes",
+    "dead_letters": "dead letters: {count}; darkroom dlq list",
+    "consumer_stopped": "hears nothing more, for too many facts in a row could not be taken; a restart lets it go on",
+}
+
 
 async def show_status(home: Home, form: str) -> None:
     """Print where the suite is; raises typer.Exit(1) when a part is away."""
@@ -23,11 +29,10 @@ async def show_status(home: Home, form: str) -> None:
         for name, value in {**state.environment, **tokens}.items():
             print_plainly(f"{name}={value}")
         return
-    health = await operator.health()
+    health, troubles = await operator.health(), await operator.troubles()
     if form == "json":
-        print_plainly(
-            json.dumps({"url": state.url, "mode": state.mode, "pid": state.pid, "pids": state.pids, "admin_urls": state.admin_urls, "health": health}, indent=1)
-        )
+        said = {"url": state.url, "mode": state.mode, "pid": state.pid, "pids": state.pids, "admin_urls": state.admin_urls}
+        print_plainly(json.dumps({**said, "health": health, "troubles": troubles}, indent=1))
     else:
         rows = [
             (
@@ -44,6 +49,9 @@ async def show_status(home: Home, form: str) -> None:
         out.print(f"{state.mode}, {state.profile} profile, bus {state.environment['DARKROOM_BUS_URL']}", style="dim")
         out.print(table("", ("service", "is", "address", "admin", "process"), rows))
         print_places(state, home)
+        for service, found in troubles.items():
+            for what, count in found.items():
+                out.print(f"  {service:<12} {_TROUBLES[what].format(count=count)}", style="yellow", soft_wrap=True)
     if health["status"] != "healthy":
         raise typer.Exit(1)
 

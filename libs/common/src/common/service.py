@@ -23,7 +23,7 @@ from common.bus import Bus, open_bus
 from common.bus import inbox as inbox_store
 from common.bus.consumer import BroadcastConsumer, ConsumerLimits, GroupConsumer, Subscriptions
 from common.bus.relay import Relay
-from common.clock import Clock
+from common.clock import Clock, DatabaseClock
 from common.db import Database, passes
 from common.errors import ServiceError, Unavailable
 from common.lane import Lane
@@ -80,9 +80,7 @@ class Service:
         """Serve until `stop` is set, then drain and return. Raises what a loop died of."""
         logs.bind(service=self.name)
         draining = asyncio.Event()
-        if self.relay is not None:
-            relay_of_ours = self.relay
-            self.metrics.registry.register(RelayNumbers(relay_of_ours.told_by_topic, lambda: relay_of_ours.oldest_seconds))
+        self._register_numbers()
         runner, admin = self._runners()
         try:
             await self._live(stop, draining, runner, admin, on_ready)
@@ -94,6 +92,17 @@ class Service:
             raise only from None
         await admin.cleanup()
         log.info("service.stopped")
+
+    def _register_numbers(self) -> None:
+        gauge, relay, db = self.metrics.gauge, self.relay, self.db
+        if relay is not None:
+            self.metrics.registry.register(RelayNumbers(relay.told_by_topic, lambda: relay.oldest_seconds))
+            gauge("outbox_parked", "Commits with facts that the broker would not take; tried again every ten minutes").set_function(lambda: relay.parked)
+            gauge("dead_letters", "Facts this service could not take and nobody gave back").set_function(lambda: relay.dead_letters)
+        if db is not None and isinstance(clock := db.clock, DatabaseClock):
+            gauge("clock_offset_seconds", "The database's clock less this machine's").set_function(lambda: clock.offset_seconds)
+        stopped = gauge("consumer_stopped", "1 when dead letters in a row made the consumer stop; a restart lets it go on")
+        stopped.set_function(lambda: self._consumer is not None and self._consumer.stopped_by_dead_letters)
 
     async def _live(self, stop: asyncio.Event, draining: asyncio.Event, runner: WebRunner, admin: web.AppRunner, on_ready: Callable[[], None] | None) -> None:
         for lane in self.lanes:

@@ -2,9 +2,21 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from common.bus.envelope import Outgoing, bundle, unbundle
 from common.db import Database
+
+
+class Backlog(NamedTuple):
+    """What was not told, and what could not be heard."""
+
+    oldest_at: datetime | None
+    """When the oldest fact was said that is not told yet, whoever holds it; parked ones are another matter."""
+    parked: int
+    """Rows with facts that the broker would not take."""
+    dead_letters: int
+    """Facts of others that this service could not take and nobody gave back."""
 
 
 async def claim_rows(db: Database, limit: int, lease: timedelta) -> list[list[Outgoing]]:
@@ -49,10 +61,29 @@ async def park_rows(db: Database, parked: Sequence[tuple[Sequence[Outgoing], str
     )
 
 
-async def find_oldest(db: Database) -> datetime | None:
-    """When the oldest fact was said that is not told yet, whoever holds it; parked ones are another matter."""
-    oldest: datetime | None = await db.fetchval("SELECT created_at FROM outbox WHERE parked_at IS NULL ORDER BY position LIMIT 1")
-    return oldest
+async def unpark_rows(db: Database, *, parked_before: datetime, limit: int) -> None:
+    """Let the sweep try parked facts again, those that waited longest first."""
+    await db.fetch(
+        """
+        UPDATE outbox SET parked_at = NULL, error = NULL
+        WHERE position IN (SELECT position FROM outbox WHERE parked_at < $1 ORDER BY parked_at LIMIT $2 FOR UPDATE SKIP LOCKED)
+        """,
+        parked_before,
+        limit,
+    )
+
+
+async def read_backlog(db: Database) -> Backlog:
+    """How things stand."""
+    [row] = await db.fetch(
+        """
+        SELECT
+            (SELECT created_at FROM outbox WHERE parked_at IS NULL ORDER BY position LIMIT 1),
+            (SELECT count(*) FROM outbox WHERE parked_at IS NOT NULL),
+            (SELECT count(*) FROM dead_letter WHERE replayed_at IS NULL)
+        """
+    )
+    return Backlog(*row)
 
 
 async def count_rows(db: Database) -> int:

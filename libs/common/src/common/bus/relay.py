@@ -51,6 +51,7 @@ class Relay:
         batch_max: int = 500,
         in_flight_max: int = 20_000,
         delete_every_seconds: float = 0.2,
+        retry_parked_seconds: float = 600,
     ) -> None:
         self._db = db
         self._bus = bus
@@ -59,6 +60,7 @@ class Relay:
         self._batch_max = batch_max
         self._in_flight_max = in_flight_max
         self._delete_every_seconds = delete_every_seconds
+        self._retry_parked = timedelta(seconds=retry_parked_seconds)
         self._waiting: deque[Outgoing] = deque()
         self._in_flight: dict[int, _InFlight] = {}
         self._open = 0
@@ -70,6 +72,10 @@ class Relay:
         self._table_mode = False
         self.oldest_seconds = 0.0
         """Age of the oldest row not yet told, as of the last sweep."""
+        self.parked = 0
+        """How many rows hold facts that the broker would not take, as of the last sweep."""
+        self.dead_letters = 0
+        """How many facts this service could not take and nobody gave back, as of the last sweep."""
         self.told_by_topic: Counter[str] = Counter()
         """How many facts this process has told, by topic."""
 
@@ -154,8 +160,14 @@ class Relay:
             self._waiting.clear()
 
     async def _sweep_for_ever(self) -> None:
+        retried_at = float("-inf")
         while True:
             try:
+                if time.monotonic() - retried_at > self._retry_parked.total_seconds():
+                    # What a broker would not take it may take by now: a topic was made, a limit raised.
+                    before = self._db.clock.now() - (self._retry_parked if retried_at > 0 else timedelta())
+                    await outbox.unpark_rows(self._db, parked_before=before, limit=_SWEEP_ROWS_MAX)
+                    retried_at = time.monotonic()
                 more = await self._sweep()
             except Exception as error:
                 if not passes(error):
@@ -172,8 +184,8 @@ class Relay:
         limit = min(_SWEEP_ROWS_MAX, self._batch_max, room)
         rows = await outbox.claim_rows(self._db, limit, self.lease)
         self._table_mode = len(rows) == limit
-        oldest = await outbox.find_oldest(self._db)
-        self.oldest_seconds = max((self._db.clock.now() - oldest).total_seconds(), 0.0) if oldest else 0.0
+        oldest_at, self.parked, self.dead_letters = await outbox.read_backlog(self._db)
+        self.oldest_seconds = max((self._db.clock.now() - oldest_at).total_seconds(), 0.0) if oldest_at else 0.0
         mine = [row for row in rows if row[0].position not in self._in_flight]
         for row in mine:
             self._track(row)
