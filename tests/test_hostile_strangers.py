@@ -419,7 +419,7 @@ async def test_an_unknown_address_and_a_wrong_password_get_one_answer(stage: Sta
 # and then
 
 
-async def test_after_all_that_nothing_of_the_victims_changed_and_nothing_of_ours_broke(stage: Stage) -> None:
+async def test_after_all_that_nothing_changed_that_must_not_and_nothing_of_ours_broke(stage: Stage) -> None:
     assert await stage.harm() == []
 
 

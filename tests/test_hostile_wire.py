@@ -417,7 +417,7 @@ async def test_a_user_has_twenty_sockets_and_no_page_of_a_stranger_any(stage: St
 # and then
 
 
-async def test_after_all_that_nothing_of_the_victims_changed_and_nothing_of_ours_broke(stage: Stage) -> None:
+async def test_after_all_that_nothing_changed_that_must_not_and_nothing_of_ours_broke(stage: Stage) -> None:
     assert await stage.harm() == []
 
 

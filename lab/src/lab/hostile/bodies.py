@@ -379,6 +379,24 @@ def broken_forms(file_name: str, picture: bytes) -> Iterator[tuple[str, dict[str
         yield name, FORM_HEADERS, body
 
 
+def spoilt_forms(file_name: str, before: list[tuple[str, bytes]], picture: bytes) -> Iterator[tuple[str, bytes]]:
+    """Multipart bodies that are good up to and with their file, and bad behind it; each is to be refused as a whole."""
+    good = [*before, picture_part(file_name, picture)]
+    for name, more in {
+        "then a file of another name": picture_part("other", picture),
+        "then a file that is no picture": picture_part(file_name, b"no picture"),
+        "then a field of 200 kB": field_part("style", b"x" * 200_000),
+        "then a field nobody knows, of 200 kB": field_part("other", b"x" * 200_000),
+    }.items():
+        yield name, form([*good, more])
+    whole = form(good)
+    behind = len(whole) - len(b"--edge--\r\n")
+    yield "then the end is missing", whole[:behind]
+    yield "then the end is cut", whole[:-5]
+    yield "then a part is cut in its head", whole[:behind] + form([field_part("other", b"x")])[:30]
+    yield "then a part is cut", whole[:behind] + form([field_part("other", b"x" * 100)])[:-50]
+
+
 def lenient_forms(file_name: str, picture: bytes) -> Iterator[tuple[str, bytes]]:
     """Multipart bodies whose oddity a reader may overlook or refuse."""
     for name, more in {

@@ -4,9 +4,10 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import orjson
 from multidict import CIMultiDict
@@ -18,13 +19,14 @@ from lab.hostile.onslaught import Attacker
 from lab.hostile.samples import WORKFLOWS_SECRET, Cast, Lesson, lessons
 from lab.hostile.targets import UNKNOWN, Found
 from lab.hostile.tokens import Forger, stolen_key
-from lab.hostile.verdict import Case, Expected
+from lab.hostile.verdict import ANYTHING, Case, Expected
 from lab.invariants import check_when_settled, places_of
 from lab.people import Person
 from lab.rig import Rig, rig_running
 from suite.home import OPERATOR
 from suite.members import WITH_DATA
 from suite.operator import Operator
+from works.domain import uploads_folder
 
 SETTINGS = {
     "DARKROOM_LOG_LEVEL": "info",
@@ -34,6 +36,7 @@ SETTINGS = {
     "GENERATION_CALLBACK_SECRET": f"{WORKFLOWS_SECRET}, signed",
 }
 """As the product runs, but slow clients are given up sooner, everything is logged, and workflows could call back."""
+CAST = ("victim", "thief", "stray", "pawn", "clumsy")
 CREDITS_LEFT = 10 - 2 + 100
 """Given at the sign-up, spent on two pictures, bought."""
 _BROKEN = re.compile(r"http\.failed|http\.escaped|gateway\.failed|Traceback|never retrieved|service\.died")
@@ -56,32 +59,42 @@ class Victim:
 
 
 class Stage:
-    """The running suite, and who is on it. `thief` has an account and no credits, `stray` may be logged out, `pawn` is whom operators change."""
+    """The running suite, and who is on it. `thief` has an account and no credits, `stray` may be logged out, `pawn` is whom operators change.
+
+    `clumsy` has a bit of everything, and sends nothing that may be granted.
+    """
 
     def __init__(self, rig: Rig, attacker: Attacker, people: Mapping[str, Person], operator_token: str) -> None:
         self.rig, self.attacker, self.operator_token = rig, attacker, operator_token
-        self.victim, self.thief, self.stray, self.pawn = (people[name] for name in ("victim", "thief", "stray", "pawn"))
+        self.victim, self.thief, self.stray, self.pawn, self.clumsy = (people[name] for name in CAST)
         self.owned = Victim(self.victim)
         self.cast = Cast()
-        self.before: dict[str, str] = {}
+        self.before: dict[str, dict[str, str]] = {}
         self.lessons: dict[str, Lesson] = {}
+        self.clumsys: dict[str, Lesson] = {}
 
     @property
     def auth(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.thief.token}"}
 
-    def auth_for(self, found: Found) -> dict[str, str]:
+    @property
+    def clumsy_auth(self) -> dict[str, str]:
+        """For what must be refused."""
+        return {"Authorization": f"Bearer {self.clumsy.token}"}
+
+    def auth_for(self, found: Found, expected: Expected = ANYTHING) -> dict[str, str]:
         """The token of who asks this route: a route for operators is not reached by others' bodies."""
-        tokens = {"thief": self.thief.token, "stray": self.stray.token, "operator": self.operator_token}
+        user = self.clumsy if expected.is_refusal else self.thief
+        tokens = {"thief": user.token, "stray": self.stray.token, "operator": self.operator_token}
         return {"Authorization": f"Bearer {tokens[self.lesson(found).asker(found)]}"}
 
-    def lesson(self, found: Found) -> Lesson:
-        """How it is used well; KeyError when nobody taught it yet."""
-        return self.lessons[str(found)]
+    def lesson(self, found: Found, expected: Expected = ANYTHING) -> Lesson:
+        """How it is used well by who asks it when this is right; KeyError when nobody taught it yet."""
+        return (self.clumsys if expected.is_refusal else self.lessons)[str(found)]
 
-    def target(self, found: Found, value: str | None = None) -> str:
+    def target(self, found: Found, value: str | None = None, expected: Expected = ANYTHING) -> str:
         """A path with its query: of this value, or of the asker's own things."""
-        lesson = self.lesson(found)
+        lesson = self.lesson(found, expected)
         path = found.target(value if value is not None else lambda name: lesson.params.get(name, UNKNOWN))
         return f"{path}?{lesson.query}" if lesson.query else path
 
@@ -91,18 +104,18 @@ class Stage:
         path = found.target(lambda name: {**lesson.params, **owned, **(changed or {})}.get(name, UNKNOWN))
         return f"{path}?{lesson.query}" if lesson.query else path
 
-    def body(self, found: Found) -> bytes | None:
+    def body(self, found: Found, expected: Expected = ANYTHING) -> bytes | None:
         """A good one, where the route takes any."""
-        lesson = self.lesson(found)
+        lesson = self.lesson(found, expected)
         return orjson.dumps(lesson.body) if lesson.body is not None else None
 
     def case(
         self, name: str, found: Found, *, expected: Expected, target: str | None = None, headers: Mapping[str, str] | None = None, body: bytes | None = None
     ) -> Case:
-        """A request of whoever asks this route."""
-        said = CIMultiDict({**self.auth_for(found), **self.lesson(found).headers, **(bodies.JSON_HEADERS if body is not None else {})})
+        """A request of whoever asks this route, of `clumsy` where it must be refused."""
+        said = CIMultiDict({**self.auth_for(found, expected), **self.lesson(found).headers, **(bodies.JSON_HEADERS if body is not None else {})})
         said.update(headers or {})
-        return Case(name, found.route.method, target if target is not None else self.target(found), said, body, expected)
+        return Case(name, found.route.method, target if target is not None else self.target(found, expected=expected), said, body, expected)
 
     def good_case(self, name: str, found: Found, headers: Mapping[str, str], expected: Expected, *, target: str | None = None) -> Case:
         """A request that is good but for who sends it: `headers` say that, and nothing else does."""
@@ -120,32 +133,49 @@ class Stage:
         return Forger(key, self.thief.user_id, collector_url=collector_url)
 
     async def harm(self) -> list[str]:
-        """What an onslaught did: to the victim, to the books, to us, to what we say in the log. Nothing, or a sentence each."""
+        """What an onslaught did: to the victim, to who was always refused, to the books, to us, to what we say in the log. Nothing, or a sentence each."""
         found = list(await check_when_settled(places_of(self.rig.environment)))
         after = await self._fingerprints()
-        found += [f"{table} of the victim changed: {self.before.get(table)} is now {after[table]}" for table in after if after[table] != self.before.get(table)]
+        for whose, before in self.before.items():
+            found += [f"{what} of {whose} changed: {before.get(what)} is now {now}" for what, now in after[whose].items() if now != before.get(what)]
         left = await self.victim.balance()
         found += [f"the victim has {left} credits, not {CREDITS_LEFT}"] if left != CREDITS_LEFT else []
         log = "".join(path.read_text(errors="replace") for path in (self.rig.log, *self.rig.home.logs.glob("*.log")))
         found += ["nothing was logged"] if "http.answered" not in log else []
         found += [line[:500] for line in log.splitlines() if _BROKEN.search(line)]
-        secrets = (self.thief.token, self.victim.token, self.operator_token, "correct horse battery", "wrong horse", self.rig.home.secret("files"))
+        secrets = (
+            self.thief.token,
+            self.victim.token,
+            self.clumsy.token,
+            self.operator_token,
+            "correct horse battery",
+            "wrong horse",
+            self.rig.home.secret("files"),
+        )
         return found + [f"the log holds a secret that begins {secret[:12]!r}" for secret in (*secrets, WORKFLOWS_SECRET) if secret in log]
 
-    async def _fingerprints(self) -> dict[str, str]:
-        """Every row of every database that belongs to the victim, as one hash per table."""
+    async def _fingerprints(self) -> dict[str, dict[str, str]]:
+        """Every row and every upload that belongs to the victim or to `clumsy`, as one hash per table and one of all objects."""
+        objects, found = places_of(self.rig.environment).objects, {}
+        assert objects is not None
         async with every_database(self.rig.environment) as connections:
-            return await fingerprints(connections, self.victim.user_id)
+            for name, person in (("victim", self.victim), ("clumsy", self.clumsy)):
+                keys = sorted(await objects.list_keys(uploads_folder(UUID(person.user_id))))
+                found[name] = {**await fingerprints(connections, person.user_id), "objects": f"{len(keys)} {keys}"}
+        return found
 
     async def furnish(self) -> None:
-        """Give everybody what is theirs, and remember how the victim's lies."""
+        """Give everybody what is theirs, and remember how it lies where it must not change."""
         await self._furnish_victim()
         await self._furnish_thief()
         self.lessons = lessons(self.cast)
+        work = await _made(self.clumsy, "POST", "/works", {"title": "the clumsy's", "image": self.clumsy.photo_url})
+        # An order that is open is looked after, so there is none to name.
+        self.clumsys = lessons(replace(self.cast, photo_url=self.clumsy.photo_url, work_id=work["objectId"], order_no=UNKNOWN, intent_id=UNKNOWN))
         assert await check_when_settled(places_of(self.rig.environment)) == []
         self.before = await self._fingerprints()
-        filled = {table.partition(".")[0] for table, print_ in self.before.items() if not print_.startswith("0 ")}
-        assert filled == set(WITH_DATA), "every service keeps something of the victim's"
+        filled = {table.partition(".")[0] for table, print_ in self.before["victim"].items() if not print_.startswith("0 ")}
+        assert filled == {*WITH_DATA, "objects"}, "every service keeps something of the victim's"
 
     async def _furnish_victim(self) -> None:
         victim, owned = self.victim, self.owned
@@ -212,10 +242,11 @@ async def stage_running(folder: Path) -> AsyncIterator[Stage]:
         Person(lambda: rig.url) as thief,
         Person(lambda: rig.url) as stray,
         Person(lambda: rig.url) as pawn,
+        Person(lambda: rig.url) as clumsy,
     ):
-        people = {"victim": victim, "thief": thief, "stray": stray, "pawn": pawn}
+        people = dict(zip(CAST, (victim, thief, stray, pawn, clumsy), strict=True))
         await asyncio.gather(*(person.sign_up() for person in people.values()))
-        await asyncio.gather(victim.upload(), thief.upload())
+        await asyncio.gather(victim.upload(), thief.upload(), clumsy.upload())
         operator = await Operator(rig.home, rig.home.running_state()).admin_login()
         stage = Stage(rig, attacker, people, operator["token"])
         await stage.furnish()

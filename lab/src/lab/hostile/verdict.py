@@ -28,6 +28,11 @@ class Expected:
     codes: Collection[int] = ()
     field: str | None = None
 
+    @property
+    def is_refusal(self) -> bool:
+        """Whether nothing but a refusal is right."""
+        return bool(self.statuses) and min(self.statuses) >= 400
+
 
 REFUSED = Expected(tuple(status for status in range(400, 500)))
 INVALID = Expected((400,), (10001,))
