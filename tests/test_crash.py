@@ -19,6 +19,11 @@ from lab.rig import Rig, rig_running
 from suite.home import SuiteError
 
 QUICK_LEASES = {"GENERATION_LEASE_SECONDS": "3", "GENERATION_HEARTBEAT_SECONDS": "1", "DARKROOM_LOG_LEVEL": "warning"}
+ASKS = (1, 1, 3, 1, 0, 1, 1, 1, 1, 1)
+"""What each person asks for: so many pictures, or a song."""
+CREDITS = 100
+LEFT = (10 + CREDITS - sum(ASKS), 180 - 100 * ASKS.count(0))
+"""Credits and points: given at the sign-up and by us, less what everything costs that was asked for."""
 SERVICES = ("gateway", "identity", "works", "generation", "billing", "notify")
 
 
@@ -50,39 +55,45 @@ async def people(rig: Rig, count: int, *, credits: int) -> AsyncIterator[list[Pe
         yield crowd
 
 
-async def create_many(crowd: list[Person], count: int, chance: random.Random) -> dict[Person, set[str]]:
+async def create_many(crowd: list[Person], chance: random.Random) -> dict[Person, set[str]]:
     """Each task is asked for with a key until it is answered; every promise is kept in the answer."""
     promised: dict[Person, set[str]] = {person: set() for person in crowd}
 
-    async def one(number: int) -> None:
-        person = crowd[number % len(crowd)]
+    async def one(person: Person, count: int) -> None:
         await asyncio.sleep(chance.uniform(0, 15))
-        status, body = await person.create(key=str(new_id()))
-        assert status == 200, (status, body)
-        promised[person].add(body["data"]["task_id"])
+        if count:
+            status, body = await person.create(key=str(new_id()), count=count)
+            assert status == 200, (status, body)
+            promised[person].add(body["data"]["task_id"])
+        else:
+            status, body = await person.create_song(key=str(new_id()))
+            assert status == 201, (status, body)
+            promised[person].add(body["taskId"])
 
-    await asyncio.gather(*(one(number) for number in range(count)))
+    await asyncio.gather(*(one(person, count) for count in ASKS for person in crowd))
     return promised
 
 
 async def check_everything(rig: Rig, promised: dict[Person, set[str]], *, seconds: float) -> None:
-    """Everybody heard of everything, in order and once; and the stores agree."""
+    """Everybody got everything, heard of it in order and once, and paid for just that; and the stores agree."""
     for person, tasks in promised.items():
         await person.heard(tasks, seconds=seconds)
     accepted = {UUID(task) for tasks in promised.values() for task in tasks}
     assert await check_when_settled(places_of(rig.environment), accepted=accepted, seconds_max=180) == []
     for person, tasks in promised.items():
         assert person.feed.seqs == list(range(1, len(person.feed.seqs) + 1)), f"{person.name}: a gap or a repeat"
-        ends = [frame["task_id"] for frame in person.feed.stored if frame["type"] in ("task_complete", "task_failed", "task_cancelled")]
-        assert sorted(ends) == sorted(tasks)
+        ends = [(frame["task_id"], frame["type"]) for frame in person.feed.stored if frame["type"] in ("task_complete", "task_failed", "task_cancelled")]
+        assert sorted(ends) == [(task, "task_complete") for task in sorted(tasks)]
         assert person.feed.not_recovered == 0
+    answer = await rig.ask("billing", "/internal/balances", {"user_ids": [person.user_id for person in promised]})
+    assert [(one["credit"]["available"], one["point"]["available"]) for one in answer["balances"]] == [LEFT] * len(promised)
 
 
 @pytest.mark.crash
 async def test_the_one_process_suite_killed_ten_times_loses_nothing(tmp_path: Path) -> None:
     chance = seeded("one process")
-    async with rig_running(tmp_path, env=QUICK_LEASES) as rig, people(rig, 5, credits=100) as crowd:
-        creating = asyncio.create_task(create_many(crowd, 50, chance))
+    async with rig_running(tmp_path, env=QUICK_LEASES) as rig, people(rig, 5, credits=CREDITS) as crowd:
+        creating = asyncio.create_task(create_many(crowd, chance))
         for _ in range(10):
             await asyncio.sleep(chance.uniform(0.2, 3.0))
             await rig.kill()
@@ -97,8 +108,8 @@ async def test_the_one_process_suite_killed_ten_times_loses_nothing(tmp_path: Pa
 @pytest.mark.kafka
 async def test_six_processes_on_kafka_each_killed_twice_and_the_broker_too_lose_nothing(tmp_path: Path) -> None:
     chance = seeded("six processes")
-    async with rig_running(tmp_path, "--separate", env=QUICK_LEASES) as rig, people(rig, 5, credits=100) as crowd:
-        creating = asyncio.create_task(create_many(crowd, 50, chance))
+    async with rig_running(tmp_path, "--separate", env=QUICK_LEASES) as rig, people(rig, 5, credits=CREDITS) as crowd:
+        creating = asyncio.create_task(create_many(crowd, chance))
         victims = [*SERVICES, *SERVICES, "kafka killed", "kafka stopped"]
         chance.shuffle(victims)
         struck: set[int] = set()

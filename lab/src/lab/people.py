@@ -109,6 +109,10 @@ class Person:
         body = {"type": kind, "batch_count": count, "images": [self.photo_url], "scene_id": scene}
         return await self.call("POST", "/api/tasks/create", json=body, key=key or str(new_id()), patient=patient)
 
+    async def create_song(self, *, key: str | None = None) -> tuple[int, dict[str, Any]]:
+        """Ask for a song."""
+        return await self.call("POST", "/music/tasks", json={"title": "Rain", "prompt": "a walk in the rain"}, key=key or str(new_id()))
+
     async def balance(self) -> int:
         """What is available, in credits."""
         _, body = await self.call("GET", "/api/credits/balance")
