@@ -5,14 +5,16 @@ import contextlib
 import os
 import random
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from uuid import UUID
 
+import asyncpg
 import pytest
 
 from common.ids import new_id
+from lab.fingerprints import every_database
 from lab.invariants import check_when_settled, places_of
 from lab.people import Person
 from lab.rig import Rig, rig_running
@@ -74,7 +76,7 @@ async def create_many(crowd: list[Person], chance: random.Random) -> dict[Person
     return promised
 
 
-async def check_everything(rig: Rig, promised: dict[Person, set[str]], *, seconds: float) -> None:
+async def check_everything(rig: Rig, promised: dict[Person, set[str]], *, seconds: float, left: tuple[int, int] = LEFT) -> None:
     """Everybody got everything, heard of it in order and once, and paid for just that; and the stores agree."""
     for person, tasks in promised.items():
         await person.heard(tasks, seconds=seconds)
@@ -86,7 +88,7 @@ async def check_everything(rig: Rig, promised: dict[Person, set[str]], *, second
         assert sorted(ends) == [(task, "task_complete") for task in sorted(tasks)]
         assert person.feed.not_recovered == 0
     answer = await rig.ask("billing", "/internal/balances", {"user_ids": [person.user_id for person in promised]})
-    assert [(one["credit"]["available"], one["point"]["available"]) for one in answer["balances"]] == [LEFT] * len(promised)
+    assert [(one["credit"]["available"], one["point"]["available"]) for one in answer["balances"]] == [left] * len(promised)
 
 
 @pytest.mark.crash
@@ -138,3 +140,46 @@ async def strike(rig: Rig, victim: str, chance: random.Random, struck: set[int])
         pid = chance.choice(pids)
         struck.add(pid)
         os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.crash
+@pytest.mark.kafka
+async def test_two_hundred_keys_asked_for_five_times_each_are_one_task_each_though_billing_dies_between_hold_and_create(tmp_path: Path) -> None:
+    """Three ask at once and two later; in a third of the rounds billing is killed while there are holds without their tasks."""
+    rounds, each = 10, 4
+    async with (
+        rig_running(tmp_path, "--separate", "--provider", "instant", env={"DARKROOM_LOG_LEVEL": "warning"}) as rig,
+        people(rig, 5, credits=CREDITS) as crowd,
+        every_database(rig.environment) as stores,
+    ):
+        promised: dict[Person, set[str]] = {person: set() for person in crowd}
+        struck: set[int] = set()
+        for number in range(rounds):
+            keys = [(person, str(new_id())) for person in crowd for _ in range(each)]
+            first = asyncio.gather(*(person.create(key=key) for person, key in keys * 3))
+            if number % 3 == 1:
+                await strike_between_hold_and_create(rig, stores, struck)
+            answers = await first
+            for _ in range(2):
+                answers += await asyncio.gather(*(person.create(key=key) for person, key in keys))
+            for place, (person, _) in enumerate(keys):
+                told = answers[place :: len(keys)]
+                assert [status for status, _ in told] == [200] * 5, told
+                [task] = {body["data"]["task_id"] for _, body in told}
+                promised[person].add(task)
+        assert sum(map(len, promised.values())) == 200
+        await check_everything(rig, promised, seconds=300, left=(10 + CREDITS - rounds * each, 180))
+        assert await stores["billing"].fetchval("SELECT count(*) FROM hold") == 200
+
+
+async def strike_between_hold_and_create(rig: Rig, stores: Mapping[str, asyncpg.Connection], struck: set[int]) -> None:
+    """Keep generation from writing tasks until there are holds without any, then kill billing, then let it write."""
+    async with stores["generation"].transaction():
+        await stores["generation"].execute("LOCK TABLE task IN EXCLUSIVE MODE")
+        async with asyncio.timeout(60):
+            while True:
+                held = [row["task_id"] for row in await stores["billing"].fetch("SELECT task_id FROM hold")]
+                if await stores["generation"].fetchval("SELECT count(*) FROM task WHERE task_id = ANY($1::uuid[])", held) < len(held):
+                    break
+                await asyncio.sleep(0.01)
+        await strike(rig, "billing", random.Random(0), struck)
