@@ -1,11 +1,12 @@
-"""SIGTERM and SIGINT under load, two processes of the stopped service: a client that retries idempotent calls once sees no failure."""
+"""SIGTERM to one process of each service and SIGINT to the other, under load: a client that retries idempotent calls once sees no failure."""
 
 import asyncio
 import contextlib
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Iterator
+from base64 import b64encode
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ import aiohttp
 import pytest
 
 from common.ids import new_id
+from lab.hostile import bodies
+from lab.hostile.pictures import png
 from lab.invariants import check_when_settled, places_of
 from lab.people import Person
 from lab.rig import Rig, rig_running
@@ -34,28 +37,52 @@ class OnceRetrying:
         self.retries = 0
         self.failures: list[str] = []
 
-    async def load(self, stop: asyncio.Event) -> None:
-        """Create, look, list, until told to stop."""
+    async def load(self, round_: "Round", stop: asyncio.Event) -> None:
+        """One round after another, until told to stop."""
         while not stop.is_set():
-            body = {"type": "travel", "batch_count": 1, "images": [self._person.photo_url]}
-            created = await self._call("POST", "/api/tasks/create", json=body, headers={"Idempotency-Key": str(new_id())})
-            if created is not None:
-                await self._call("GET", f"/api/tasks/{created['data']['task_id']}")
-            await self._call("GET", "/api/credits/balance")
-            await self._call("GET", "/api/works?pageSize=5")
-            await self._call("GET", "/api/auth/me")
+            await round_(self)
             await asyncio.sleep(0.02)
+
+    async def pictures(self) -> None:
+        """Create, look, list."""
+        body = {"type": "travel", "batch_count": 1, "images": [self._person.photo_url]}
+        created = await self._call("POST", "/api/tasks/create", json=body)
+        if created is not None:
+            await self._call("GET", f"/api/tasks/{created['data']['task_id']}")
+        await self._call("GET", "/api/credits/balance")
+        await self._call("GET", "/api/works?pageSize=5")
+        await self._call("GET", "/api/auth/me")
+
+    async def songs(self) -> None:
+        """The same in the song dialect."""
+        created = await self._call("POST", "/music/tasks", json={"title": "Rain", "prompt": "a walk in the rain"})
+        if created is not None:
+            await self._call("GET", f"/music/tasks/{created['taskId']}")
+        kept = await self._call("POST", "/works", json={"title": "kept", "image": self._person.photo_url})
+        if kept is not None:
+            await self._call("GET", f"/works/{kept['objectId']}")
+        await self._call("GET", "/works?limit=5")
+        await self._call("GET", "/points/history")
+
+    async def uploads(self) -> None:
+        """A picture of a form, and one of a task that brings it along."""
+        form = bodies.form([bodies.picture_part("file", png(20 + self.calls % 40))])
+        await self._call("POST", "/api/upload/single", data=form, headers=bodies.FORM_HEADERS)
+        photo = f"data:image/png;base64,{b64encode(png(20 + self.calls % 40)).decode()}"
+        await self._call("POST", "/api/tasks/create", json={"type": "travel", "images": [photo]})
 
     async def _call(self, method: str, path: str, **more: Any) -> dict[str, Any] | None:
         self.calls += 1
         first = next(self._turn)
         headers = {"Authorization": f"Bearer {self._person.token}", **more.pop("headers", {})}
+        if method == "POST":
+            headers["Idempotency-Key"] = str(new_id())
         said = ""
         for attempt in range(2):
             url = self._urls[(first + attempt) % len(self._urls)]
             try:
                 async with self._person.http.request(method, url + path, headers=headers, **more) as answer:
-                    if answer.status == 200:
+                    if answer.status in (200, 201):
                         found: dict[str, Any] = await answer.json(content_type=None)
                         self.retries += attempt
                         return found
@@ -65,6 +92,11 @@ class OnceRetrying:
             await asyncio.sleep(0.1)
         self.failures.append(f"{method} {path}: {said}")
         return None
+
+
+Round = Callable[[OnceRetrying], Awaitable[None]]
+ROUNDS: tuple[Round, ...] = (*[OnceRetrying.pictures] * 5, OnceRetrying.songs, OnceRetrying.uploads)
+"""What each client does, over and over."""
 
 
 @pytest.fixture
@@ -82,26 +114,31 @@ async def test_no_request_fails_while_one_of_two_processes_stops(rig: Rig) -> No
     async with Person(lambda: urls[0]) as person:
         await person.sign_up()
         await rig.grant(person.user_id, 100_000)
+        await rig.grant(person.user_id, 1_000_000, asset="point")
         await person.upload()
         stop = asyncio.Event()
-        clients = [OnceRetrying(person, urls) for _ in range(4)]
-        loads = [asyncio.create_task(client.load(stop)) for client in clients]
+        clients = [OnceRetrying(person, urls) for _ in ROUNDS]
+        loads = [asyncio.create_task(client.load(round_, stop)) for client, round_ in zip(clients, ROUNDS, strict=True)]
         try:
-            for number, service in enumerate(SERVICES):
-                await asyncio.sleep(1)
-                await stop_one(rig, service, signal.SIGTERM if number % 2 == 0 else signal.SIGINT, person)
+            for place, number in enumerate((signal.SIGTERM, signal.SIGINT)):
+                for service in SERVICES:
+                    await back(rig, service)
+                    await stop_one(rig, service, place, number, person)
+                    if service == "gateway":  # a client's second try is for this one alone
+                        await back(rig, service)
         finally:
             stop.set()
             await asyncio.gather(*loads)
         assert [failure for client in clients for failure in client.failures] == []
         assert sum(client.calls for client in clients) > 200
+        assert min(client.calls for client in clients) > 2 * len(SERVICES)
     assert await check_when_settled(places_of(rig.environment)) == []
 
 
-async def stop_one(rig: Rig, service: str, number: signal.Signals, person: Person) -> None:
-    """Signal one of the two; it must be gone in time, its sockets told with 1001; wait until it is back."""
-    victim = rig.pids()[service][0]
-    sockets = await open_sockets(rig, service, person)
+async def stop_one(rig: Rig, service: str, place: int, number: signal.Signals, person: Person) -> None:
+    """Signal one of the two; it must be gone in time, its sockets told with 1001; wait until it is being started again."""
+    victim = rig.pids()[service][place]
+    sockets = await open_sockets(rig, service, place, person)
     began = time.monotonic()
     os.kill(victim, number)
     while is_alive(victim):
@@ -113,15 +150,22 @@ async def stop_one(rig: Rig, service: str, number: signal.Signals, person: Perso
             message = await ws.receive(timeout=5)
         assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, 1001), f"{service}: {message}"
     async with asyncio.timeout(60):
-        while victim in rig.pids()[service] or not await is_ready(rig, service):
+        while victim in rig.pids()[service]:
             await asyncio.sleep(0.1)
 
 
-async def open_sockets(rig: Rig, service: str, person: Person) -> list[aiohttp.ClientWebSocketResponse]:
+async def back(rig: Rig, service: str) -> None:
+    """Wait until both processes of a service are ready."""
+    async with asyncio.timeout(60):
+        while not await is_ready(rig, service):
+            await asyncio.sleep(0.1)
+
+
+async def open_sockets(rig: Rig, service: str, place: int, person: Person) -> list[aiohttp.ClientWebSocketResponse]:
     """Sockets on the process that will be stopped; only two services have any."""
     if service not in ("gateway", "notify"):
         return []
-    url = rig.environment[f"{service.upper()}_URL"].split(",")[0].replace("http", "ws", 1) + "/ws"
+    url = rig.environment[f"{service.upper()}_URL"].split(",")[place].replace("http", "ws", 1) + "/ws"
     sockets = []
     for _ in range(3):
         ws = await person.http.ws_connect(url)
