@@ -15,6 +15,7 @@ from common.client import Breaker, ServiceClient
 from common.errors import (
     Conflict,
     FieldError,
+    FileTooLarge,
     IdempotencyKeyReused,
     InsufficientCredits,
     Internal,
@@ -122,12 +123,12 @@ async def test_a_call_goes_out_under_our_name_with_the_trace(client: ServiceClie
 @pytest.mark.parametrize(
     "error",
     [
-        InsufficientCredits.of(required=4, current=1),
+        InsufficientCredits.lacking(required=4, current=1),
         IdempotencyKeyReused("other body"),
         Conflict("changed"),
         TaskNotFound(),
         TooManyTasks(retry_after_seconds=9),
-        InvalidParameter.of("holds", "too many"),
+        InvalidParameter.of("holds", "too_long", max_length=9),
         Overloaded("full"),
     ],
 )
@@ -147,10 +148,16 @@ async def test_a_refusal_comes_back_as_itself(client: ServiceClient, callee: Cal
 
 
 async def test_field_errors_survive_the_way(client: ServiceClient, callee: Callee) -> None:
-    callee.does = answering(InvalidParameter("bad", errors=[FieldError("holds.0.items", "must be at least 1")]))
-    with pytest.raises(InvalidParameter) as caught:
+    callee.does = answering(FileTooLarge.of("holds.0.items", "bytes", most=9))
+    with pytest.raises(FileTooLarge) as caught:
         await hold(client)
-    assert caught.value.errors == (FieldError("holds.0.items", "must be at least 1"),)
+    assert caught.value.errors == (FieldError("holds.0.items", "bytes", {"most": 9}),)
+    assert caught.value.fields_text("zh") == "holds.0.items: 不能超过 9 字节"
+
+
+@pytest.mark.parametrize("said", [{}, {"slug": "of-tomorrow"}, {"slug": "bytes"}, {"slug": "bytes", "params": [9]}, {"slug": ["bytes"]}])
+def test_a_sentence_of_another_version_is_said_in_general(said: dict[str, Any]) -> None:
+    assert FieldError.from_wire({"field": "holds", "message": "is odd", **said}) == FieldError("holds", "invalid")
 
 
 async def test_a_fault_of_the_callee_is_unavailable_to_us(client: ServiceClient, callee: Callee) -> None:

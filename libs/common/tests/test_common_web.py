@@ -140,8 +140,8 @@ def routes() -> list[Route]:
         Route("POST", "/works", made, auth="none"),
         Route("DELETE", "/v1/nothing", nothing, auth="none"),
         Route("GET", "/v1/injected", injected, auth="none"),
-        Route("GET", "/api/poor", refusing(InsufficientCredits.of(required=4, current=1)), auth="none"),
-        Route("GET", "/music/poor", refusing(InsufficientCredits.of(required=100, current=1)), auth="none"),
+        Route("GET", "/api/poor", refusing(InsufficientCredits.lacking(required=4, current=1)), auth="none"),
+        Route("GET", "/music/poor", refusing(InsufficientCredits.lacking(required=100, current=1)), auth="none"),
         Route("GET", "/api/disabled", refusing(AccountDisabled()), auth="none"),
         Route("GET", "/v1/disabled", refusing(AccountDisabled()), auth="none"),
         Route("GET", "/works/missing", refusing(WorkNotFound()), auth="none"),
@@ -462,7 +462,7 @@ class Counted(Model):
 
 @pytest.mark.parametrize("body", ['{"count": true}', '{"count": false}', '{"change": true}'])
 def test_true_and_false_are_no_numbers(body: str) -> None:
-    with pytest.raises(ValidationError, match="a number is meant"):
+    with pytest.raises(ValidationError, match="must be a whole number"):
         Counted.model_validate_json(body)
 
 

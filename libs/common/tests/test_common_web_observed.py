@@ -18,14 +18,14 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from pydantic import Field
 
 from common import log as logs
-from common.errors import FieldError, InvalidParameter, every_error
-from common.messages import field_text, known_slugs, text
+from common.errors import Conflict, FieldError, InvalidParameter, every_error
+from common.messages import Lang, field_slug, field_text, known_field_slugs, known_slugs, text, wrong
 from common.metrics import Metrics
 from common.testing.doors import Door, open_door
 from common.trace import Trace, current_trace
 from common.web import Answer, Model, Moment, Request, Route, build_application
 from common.web.admin import build_admin
-from common.web.dialects import dialect_of, language_of, render_error
+from common.web.dialects import Dialect, dialect_of, language_of, render_error
 from common.web.photo import Ok, PageQuery
 from common.web.song import SongPage
 
@@ -282,9 +282,63 @@ def test_the_language_is_the_first_known_one_asked_for(wanted: str | None, photo
 
 
 def test_odd_field_errors_still_have_a_sentence() -> None:
-    assert field_text("something_new", "en") == "is not valid"
-    assert field_text("string_too_long", "zh", {}) == "无效"
-    assert field_text("uuid_parsing", "en") == "must be an id"
+    assert field_slug("something_new", {}) == "invalid"
+    assert field_slug("string_too_long", {}) == "invalid"
+    assert field_slug("uuid_parsing", {}) == "uuid"
+    assert field_slug("literal_error", {"expected": "'a'"}) == "choice"
+
+
+def test_a_sentence_about_a_field_names_the_same_in_both_languages() -> None:
+    for slug in known_field_slugs():
+        params = _Every()
+        chinese, english = field_text(slug, "zh", params), field_text(slug, "en", params)
+        assert not chinese.isascii(), slug
+        assert english.isascii(), slug
+        half = len(params.asked) // 2
+        assert sorted(params.asked[:half]) == sorted(params.asked[half:]), slug
+
+
+class _Every(dict[str, Any]):
+    """Has every name, and knows which were asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def __missing__(self, name: str) -> str:
+        self.asked.append(name)
+        return name
+
+
+@pytest.mark.parametrize(("slug", "params"), [("no-such-sentence", {}), ("bytes", {}), ("bytes", {"least": 3})])
+def test_a_sentence_that_the_catalogue_does_not_have_cannot_be_said(slug: str, params: dict[str, int]) -> None:
+    with pytest.raises(LookupError):
+        InvalidParameter.of("file", slug, **params)
+    with pytest.raises(LookupError):
+        wrong(slug, **params)
+
+
+DIALECTS: tuple[tuple[str, Dialect, bool], ...] = (("/api/x", "photo", False), ("/users", "song", False), ("/api/x", "photo", True), ("/v1/x", "v1", False))
+
+
+@pytest.mark.parametrize(("path", "dialect", "problem"), DIALECTS)
+@pytest.mark.parametrize(("lang", "sentence"), [("zh", "不能超过 9 字节"), ("en", "must have at most 9 bytes")])
+def test_a_refusal_is_rendered_in_the_language_of_its_reader(path: str, dialect: Dialect, problem: bool, lang: Lang, sentence: str) -> None:
+    error = InvalidParameter.of("file", "bytes", most=9)
+    assert (error.detail, str(error)) == ("file: must have at most 9 bytes",) * 2
+    _, body, _ = render_error(error, dialect=dialect, lang=lang, path=path, request_id="r", problem=problem)
+    said = orjson.loads(body)
+    assert (said.get("errors") or said["details"]["errors"]) == [{"field": "file", "message": sentence}]
+    assert said.get("detail", f"file: {sentence}") == f"file: {sentence}"
+
+
+_BOTH: tuple[tuple[Lang, str], ...] = (("en", "the name is taken"), ("zh", text("conflict", "zh")))
+
+
+def test_a_detail_without_a_sentence_is_for_those_who_read_english() -> None:
+    error = Conflict("the name is taken")
+    for lang, detail in _BOTH:
+        _, body, _ = render_error(error, dialect="v1", lang=lang, path="/v1/x", request_id="r", problem=False)
+        assert orjson.loads(body)["detail"] == detail
 
 
 @pytest.mark.parametrize(("kind", "bound", "thing"), [("too_short", "min_length", "item"), ("too_long", "max_length", "item")])
@@ -297,7 +351,7 @@ def test_one_is_one_and_not_several(kind: str, bound: str, thing: str) -> None:
 
 
 def test_a_refusal_with_text_that_is_no_unicode_is_still_rendered() -> None:
-    error = InvalidParameter("x", errors=[FieldError("\udcff", "is not valid")])
+    error = InvalidParameter("x", errors=[FieldError("\udcff", "invalid")])
     _, body, _ = render_error(error, dialect="photo", lang="zh", path="/api/x", request_id="r", problem=False)
     assert orjson.loads(body)["errors"][0]["field"] == "?"
 

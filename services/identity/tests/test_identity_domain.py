@@ -15,7 +15,7 @@ def test_one_address_has_one_spelling() -> None:
 
 @pytest.mark.parametrize("given", ["", "ada", "ada@", "@x.example", "a b@x.example", "ada@x..example", "a" * 250 + "@x.example", "ada@x.example\n<b>"])
 def test_what_is_no_address_is_refused(given: str) -> None:
-    with pytest.raises(ValueError, match="is "):
+    with pytest.raises(ValueError, match=r"^(is not an e-mail address|must have at most 254 characters)$"):
         normal_email(given)
 
 

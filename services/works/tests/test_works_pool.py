@@ -119,7 +119,7 @@ async def test_a_picture_over_its_cpu_seconds_is_refused_and_its_neighbour_is_no
 
 async def test_a_picture_that_needs_too_much_memory_is_refused_and_the_child_lives_on(tmp_path: Path, pictures: Any) -> None:
     bench = Bench(tmp_path, replace(LIMITS, memory_bytes_max=128 * 1024**2))
-    with pytest.raises(FileUnreadable, match="memory"):
+    with pytest.raises(FileUnreadable, match="takes too much"):
         await bench.clean(pictures.claimed_png(6000, 6000))
     pids = bench.pids()
     await bench.clean(pictures.png())

@@ -16,7 +16,7 @@ from PIL import Image, ImageCms
 
 from common.ids import new_id
 
-ENVELOPE = {"success", "message"}
+ENVELOPE = {"success", "message", "errors"}
 
 
 @pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.s3)])
@@ -248,6 +248,8 @@ async def test_a_hostile_file_is_refused_quickly_and_leaves_nothing(works: Any, 
             break
     assert (got, headers["X-Error-Code"]) == (status, str(code)), body
     assert set(body) == ENVELOPE
+    assert [one["field"] for one in body["errors"]] == ["file"]
+    assert not body["errors"][0]["message"].isascii()
     assert body["success"] is False
     assert min(took) < 2
     assert await works.db.fetchval("SELECT count(*) FROM file") == files

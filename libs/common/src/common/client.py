@@ -233,8 +233,7 @@ class ServiceClient:
         if known is Internal:
             return Unavailable(f"{self.callee} failed")
         data = problem.get("data")
-        faults = [one for one in problem.get("errors") or () if isinstance(one, dict)]
-        fields = [FieldError(str(one.get("field")), str(one.get("message"))) for one in faults]
+        fields = [FieldError.from_wire(one) for one in problem.get("errors") or () if isinstance(one, dict)]
         return known(
             str(detail) if detail is not None else None,
             data=data if isinstance(data, dict) else None,

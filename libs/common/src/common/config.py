@@ -103,18 +103,18 @@ class Config:
             except ValidationError:
                 log.error("config.unreadable", config_key=name)
 
-    async def change(self, name: str, wish: Any, *, by: UUID | None, lang: str = "en") -> Set:
+    async def change(self, name: str, wish: Any, *, by: UUID | None) -> Set:
         """Set a value. Raises ConfigKeyUnknown, or InvalidParameter when it is not of the key's type."""
         key = self._keys.get(name)
         if key is None:
             raise ConfigKeyUnknown()
         if isinstance(wish, bool) and not isinstance(key.default, bool):
             # Python counts true as 1.
-            raise InvalidParameter.of("config_value", "is meant to be no true or false")
+            raise InvalidParameter.of("config_value", "truth")
         try:
             value = key.adapter.validate_python(wish)
         except ValidationError as error:
-            raise _refusal(error, lang) from None
+            raise _refusal(error) from None
         async with self._db.transaction() as tx:
             version = await tx.conn.fetchval(
                 """
@@ -141,10 +141,9 @@ def _entry(one: Set) -> ConfigEntry:
     return ConfigEntry(config_key=one.key.name, config_value=one.value, description=one.key.description, version=one.version, updated_at=one.updated_at)
 
 
-def _refusal(error: ValidationError, lang: str) -> InvalidParameter:
+def _refusal(error: ValidationError) -> InvalidParameter:
     """Named by the field the caller sent, whatever the type's own paths are."""
-    said = invalid(error, "zh" if lang == "zh" else "en").errors
-    return InvalidParameter.of("config_value", said[0].message if said else "is not valid")
+    return InvalidParameter(errors=[one._replace(field="config_value") for one in invalid(error).errors[:1]])
 
 
 async def show_config(request: Request[HasConfig]) -> Answer:
@@ -155,7 +154,7 @@ async def show_config(request: Request[HasConfig]) -> Answer:
 async def change_config(request: Request[HasConfig]) -> Answer:
     """One key's new value."""
     name = request.params["config_key"]
-    changed = await request.deps.config.change(name, request.body.config_value, by=request.principal.user_id, lang=request.lang)
+    changed = await request.deps.config.change(name, request.body.config_value, by=request.principal.user_id)
     return Answer(_entry(changed))
 
 

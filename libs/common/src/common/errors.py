@@ -1,20 +1,44 @@
 """Every refusal Darkroom can answer: one tree, each with code, slug, status and whether trying again can help."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from types import MappingProxyType
+from typing import Any, ClassVar, NamedTuple, Self
+
+from common.messages import Lang, field_text
 
 
-@dataclass(frozen=True, slots=True)
-class FieldError:
-    """What is wrong with one field; `field` is a dotted path."""
+class FieldError(NamedTuple):
+    """What is wrong with one field: `field` is a dotted path, `slug` and `params` are a sentence of `common.messages.field_text`."""
 
     field: str
-    message: str
+    slug: str
+    params: Mapping[str, Any] = MappingProxyType({})
+
+    def text(self, lang: Lang) -> str:
+        """The sentence."""
+        return field_text(self.slug, lang, self.params)
+
+    def to_wire(self) -> dict[str, Any]:
+        """For another service, whose reader's language is not known here."""
+        return {"field": self.field, "message": self.text("en"), "slug": self.slug, "params": dict(self.params)}
+
+    @classmethod
+    def from_wire(cls, said: Mapping[str, Any]) -> Self:
+        """What another service said, which may be newer and know sentences that are not known here."""
+        field, slug, params = said.get("field"), said.get("slug"), said.get("params")
+        error = cls(str(field), str(slug), params if isinstance(params, dict) else {})
+        try:
+            error.text("en")
+        except LookupError:
+            return cls(str(field), "invalid")
+        return error
 
 
 class ServiceError(Exception):
-    """A refusal with a public meaning. `data` is shown to the caller, `detail` too: neither may hold secrets."""
+    """A refusal with a public meaning. `data` is shown to the caller, `detail`, which is English, too: neither may hold secrets.
+
+    Without a detail of its own it says what is wrong with the fields. Raises LookupError for a field's sentence that is not in the catalogue.
+    """
 
     code: ClassVar[int] = 10000
     slug: ClassVar[str] = "internal"
@@ -30,11 +54,20 @@ class ServiceError(Exception):
         errors: Sequence[FieldError] = (),
         retry_after_seconds: int | None = None,
     ) -> None:
-        super().__init__(detail or self.slug)
-        self.detail = detail
-        self.data = dict(data) if data is not None else None
         self.errors = tuple(errors)
+        self.detail = detail or self.fields_text("en")
+        super().__init__(self.detail or self.slug)
+        self.data = dict(data) if data is not None else None
         self.retry_after_seconds = retry_after_seconds
+
+    @classmethod
+    def of(cls, field: str, slug: str, **params: Any) -> Self:
+        """A refusal that names one field, and by a slug of `common.messages` what is wrong with it."""
+        return cls(errors=[FieldError(field, slug, params)])
+
+    def fields_text(self, lang: Lang) -> str | None:
+        """What is wrong with the fields, in one line."""
+        return "; ".join(f"{one.field}: {one.text(lang)}" for one in self.errors) or None
 
 
 class Internal(ServiceError):
@@ -43,11 +76,6 @@ class Internal(ServiceError):
 
 class InvalidParameter(ServiceError):
     code, slug, status = 10001, "invalid-parameter", 400
-
-    @classmethod
-    def of(cls, field: str, message: str) -> "InvalidParameter":
-        """A refusal that names one field."""
-        return cls(f"{field}: {message}", errors=[FieldError(field, message)])
 
 
 class Unauthorized(ServiceError):
@@ -145,7 +173,7 @@ class InsufficientCredits(ServiceError):
     code, slug, status, photo_status = 40000, "insufficient-credits", 402, 400
 
     @classmethod
-    def of(cls, *, required: int, current: int) -> "InsufficientCredits":
+    def lacking(cls, *, required: int, current: int) -> "InsufficientCredits":
         """A refusal with the numbers clients show."""
         return cls(data={"required": required, "current": current, "shortage": required - current})
 

@@ -1,7 +1,10 @@
 """What people read: one catalogue in Chinese and English, by slug; and how to say what is wrong with a field."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Literal
+
+from pydantic_core import PydanticCustomError
 
 Lang = Literal["zh", "en"]
 
@@ -72,7 +75,64 @@ _FIELD_TEXTS: Mapping[str, tuple[str, str]] = {
     "extra_forbidden": ("不支持该字段", "is not known here"),
     "too_many_faults": ("错误过多", "has too many faults"),
     "invalid": ("无效", "is not valid"),
+    "animated": ("不接受动态图片", "is an animated picture"),
+    "ascii": ("只能包含 ASCII 字符", "is not ASCII"),
+    "audience-all": ('未指定 user_ids 或 user_id 时必须为 "all"', 'must be "all" where neither user_ids nor user_id names anybody'),
+    "audience-alone": ("不能与 user_ids 或 user_id 同时使用", "cannot stand beside user_ids or user_id"),
+    "base64": ("不是有效的 base64", "is not valid base64"),
+    "bytes": ("不能超过 {most} 字节", "must have at most {most} bytes"),
+    "bytes-announced": ("应有 {announced} 字节，与声明的大小不符", "must have the {announced} bytes that were announced"),
+    "connection-header": ("列出了不属于连接本身的请求头", "names a header that is not the connection's own"),
+    "cover-link": ("必须是上传文件的链接或 https 网址", "must be a link to an upload or an https address"),
+    "date-or-time": ("必须是日期或时间", "must be a date or a time"),
+    "decoding-too-heavy": ("解码所需的资源过多", "takes too much to decode"),
+    "depth": ("嵌套不能超过 {most} 层", "must be nested at most {most} levels deep"),
+    "email": ("不是有效的邮箱地址", "is not an e-mail address"),
+    "empty": ("内容为空", "is empty"),
+    "etag": ("必须是作品的 ETag", "must be the ETag of the work"),
+    "exactly-one": ("必须有且仅有一个", "must be there exactly once"),
+    "expired": ("已失效", "is not valid any more"),
+    "field-twice": ("包含重复的字段", "names a field twice"),
+    "file-part": ("应为文件所在部分的名称，而不是 {given!r}", "must be the name of the part with the file, not {given!r}"),
+    "idempotency-key": ("必须是一个 1 到 {most} 个可见字符的键", "must be one key of 1 to {most} printable characters"),
+    "more-than-there-is": ("超过了现有数量", "is more than there is"),
+    "multipart": ("不是有效的 multipart 请求体", "is not a valid multipart body"),
+    "multipart-nested": ("不能嵌套 multipart 请求体", "nests one multipart body in another"),
+    "newest-only": ("只能列出最新的 {most} 条", "only the newest {most} can be listed"),
+    "next": ("必须是之前应答中的 `next`", "must be the `next` of an earlier answer"),
+    "not-zero": ("不能为 0", "must not be 0"),
+    "nul": ("不能包含 NUL 字符", "must not contain NUL"),
+    "number-too-large": ("包含过大的数字", "holds a number that is too large"),
+    "one-only": ("只接受一个文件", "only one file is taken"),
+    "other-token": ("与 Authorization 中的令牌不一致", "is another token than that of Authorization"),
+    "picture-data-url": ("必须是 JPEG、PNG 或 WebP 图片的 base64 data URL", "must be a base64 data URL of a JPEG, PNG or WebP picture"),
+    "picture-gone": ("指向的图片已不存在", "leads to a picture that is not there any more"),
+    "picture-kind": ("只接受 JPEG、PNG 和 WebP 图片", "only JPEG, PNG and WebP pictures are taken"),
+    "picture-link": ("必须是图片的链接", "is not a link to a picture"),
+    "pixels": ("像素过多", "has too many pixels"),
+    "prompt-or-photo": ("workId 未指定您的照片时不能为空", "is required unless workId names a photo of yours"),
+    "reason-needed": ("填写 credits_adjustment 时不能为空", "is required with credits_adjustment"),
+    "refused": ("被拒绝", "was refused"),
+    "sandbox-notice": ("不是沙盒的通知", "is no notice of the sandbox"),
+    "scans": ("JPEG 的扫描次数过多", "is a JPEG with too many scans"),
+    "small-picture": ("是缩略图的链接，请使用原图的链接", "is a link to a small picture; send the one to the picture itself"),
+    "taken": ("已被注册", "is registered already"),
+    "token-in-address": ("必须放在第一帧中，不能放在地址里", "belongs into the first frame, never into the address"),
+    "transaction-needed": ("付款成功时不能为空", "is required where somebody paid"),
+    "truth": ("不能是 true 或 false", "must not be true or false"),
+    "twice": ("重复出现", "is there twice"),
+    "two-lengths": ("请求体有两个长度", "the body has two lengths"),
+    "undecodable": ("图片无法解码", "cannot be decoded"),
+    "unreadable": ("无法读取", "could not be read"),
+    "upload-or-data-url": (
+        "必须是您上传的文件的链接或 data URL，不会读取其他网址",
+        "must be a link to an upload of yours or a data URL; other addresses are not fetched",
+    ),
+    "utf-8": ("不是有效的 UTF-8", "is not valid UTF-8"),
+    "work-without-photo": ("指向的作品没有照片", "names a work without a photo"),
+    "your-upload": ("不是您上传的文件", "is not an upload of yours"),
 }
+"""By a validator's error type, or a slug of our own; the sentence goes on after the field's name."""
 
 _SINGULARS: Mapping[str, tuple[str, str]] = {
     "string_too_short": ("min_length", "must have at least 1 character"),
@@ -106,22 +166,35 @@ def text(slug: str, lang: Lang) -> str:
     return slug if known is None else known[0 if lang == "zh" else 1]
 
 
-def field_text(kind: str, lang: Lang, context: Mapping[str, Any] | None = None, fallback: str | None = None) -> str:
-    """What is wrong with a field, from a validator's error type; a validator's own sentence is the fallback."""
-    bound, singular = _SINGULARS.get(kind, ("", ""))
-    if bound and lang == "en" and (context or {}).get(bound) == 1:
+def field_text(slug: str, lang: Lang, params: Mapping[str, Any] = MappingProxyType({})) -> str:
+    """What is wrong with a field; raises KeyError for an unknown slug, or a sentence that names more than `params` has."""
+    bound, singular = _SINGULARS.get(slug, ("", ""))
+    if bound and lang == "en" and params.get(bound) == 1:
         return singular
-    known = _FIELD_TEXTS.get(_KINDS.get(kind, kind))
-    if known is None:
-        known = next((_FIELD_TEXTS[name] for stem, name in _STEMS.items() if kind.startswith(stem)), None)
-    if known is None:
-        return fallback or _FIELD_TEXTS["invalid"][0 if lang == "zh" else 1]
+    return _FIELD_TEXTS[slug][0 if lang == "zh" else 1].format_map(params)
+
+
+def field_slug(kind: str, context: Mapping[str, Any]) -> str:
+    """The slug of a validator's error type; what the catalogue has no sentence for is `invalid`."""
+    known = _KINDS.get(kind, kind)
+    slug = known if known in _FIELD_TEXTS else next((name for stem, name in _STEMS.items() if kind.startswith(stem)), "invalid")
     try:
-        return known[0 if lang == "zh" else 1].format_map(context or {})
-    except (KeyError, IndexError):
-        return fallback or _FIELD_TEXTS["invalid"][0 if lang == "zh" else 1]
+        field_text(slug, "en", context)
+    except KeyError:
+        return "invalid"
+    return slug
+
+
+def wrong(slug: str, **params: Any) -> ValueError:
+    """What a validator of our own raises: the slug of what is wrong with its field."""
+    return PydanticCustomError(slug, field_text(slug, "en", params), params)
 
 
 def known_slugs() -> frozenset[str]:
     """Every slug with a sentence."""
     return frozenset(_TEXTS)
+
+
+def known_field_slugs() -> frozenset[str]:
+    """Every slug with a sentence about a field."""
+    return frozenset(_FIELD_TEXTS)

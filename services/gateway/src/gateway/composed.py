@@ -14,6 +14,7 @@ from yarl import URL
 from common.errors import (
     AccountDisabled,
     ConfigKeyUnknown,
+    FieldError,
     Forbidden,
     InvalidParameter,
     ServiceError,
@@ -150,9 +151,9 @@ def _check_wish(body: bytes) -> None:
     try:
         wish = orjson.loads(body)
     except orjson.JSONDecodeError:
-        raise InvalidParameter.of("body", "is not valid JSON") from None
+        raise InvalidParameter.of("body", "json") from None
     if not isinstance(wish, dict) or "config_value" not in wish:
-        raise InvalidParameter.of("config_value", "is required")
+        raise InvalidParameter.of("config_value", "missing")
 
 
 def _marked(shown: dict[str, Any], said: Mapping[str, _Said | None]) -> dict[str, Any]:
@@ -168,6 +169,5 @@ def _refusal(said: _Said) -> ServiceError:
         return ConfigKeyUnknown()
     if said.code == "10001":
         errors = said.body.get("errors") if isinstance(said.body, dict) else None
-        first = errors[0] if errors else {"field": "config_value", "message": "is not valid"}
-        return InvalidParameter.of(str(first.get("field", "config_value")), str(first.get("message", "is not valid")))
+        return InvalidParameter(errors=[FieldError.from_wire(one) for one in (errors or [{"field": "config_value"}])[:1]])
     return Unavailable("the owner of this setting refused it for now")

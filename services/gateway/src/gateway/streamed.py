@@ -205,13 +205,13 @@ def _check_framing(request: web.BaseRequest) -> None:
         raise InvalidParameter("HTTP before 1.0 is not spoken here")
     hosts = headers.getall("Host", ())
     if len(hosts) > 1 or (not hosts and request.version >= aiohttp.HttpVersion11):
-        raise InvalidParameter.of("Host", "exactly one is needed")
+        raise InvalidParameter.of("Host", "exactly-one")
     lengths = headers.getall("Content-Length", ())
     if len(lengths) > 1 or (lengths and "Transfer-Encoding" in headers):
-        raise InvalidParameter.of("Content-Length", "the body has two lengths")
+        raise InvalidParameter.of("Content-Length", "two-lengths")
     if not all(edge.is_hop_by_hop(name.strip().encode("latin-1", "replace")) for value in headers.getall("Connection", ()) for name in value.split(",")):
         # What we judge by would not be what the service sees.
-        raise InvalidParameter.of("Connection", "names a header that is not the connection's own")
+        raise InvalidParameter.of("Connection", "connection-header")
     if any(coding.strip().lower() not in ("", "identity") for value in headers.getall("Content-Encoding", ()) for coding in value.split(",")):
         # What is small here may be large where it is unpacked.
         raise UnsupportedMediaType("an encoded body is not taken")
@@ -224,12 +224,12 @@ def _check_names(request: web.BaseRequest) -> None:
     given = {name: request.headers.getall(name, ()) for name in ("Authorization", "X-LC-Session", "Idempotency-Key")}
     for name, values in given.items():
         if len(values) > 1:
-            raise InvalidParameter.of(name, "is there twice")
+            raise InvalidParameter.of(name, "twice")
         if not all(value.isascii() for value in values):
-            raise InvalidParameter.of(name, "is not ASCII") if name == "Idempotency-Key" else Unauthorized("a token is ASCII")
+            raise InvalidParameter.of(name, "ascii") if name == "Idempotency-Key" else Unauthorized("a token is ASCII")
     authorization, session, _ = (values[0] if values else None for values in given.values())
     if authorization is not None and session and token_of(authorization, None) != session:
-        raise InvalidParameter.of("X-LC-Session", "is another token than that of Authorization")
+        raise InvalidParameter.of("X-LC-Session", "other-token")
 
 
 async def _say_continue(request: web.BaseRequest) -> None:

@@ -29,16 +29,16 @@ async def read_data_url(url: str, *, field: str, bytes_max: int) -> bytes:
     """The bytes of a data URL; what is too long or no picture is refused before it is decoded."""
     head = _HEAD.match(url[:40])
     if head is None:
-        raise InvalidParameter.of(field, "must be a link to an upload or a data URL of a JPEG, PNG or WebP picture")
+        raise InvalidParameter.of(field, "picture-data-url")
     if (len(url) - head.end()) * 3 // 4 > bytes_max + 2:
-        raise FileTooLarge(f"{field}: a picture may have at most {bytes_max} bytes")
+        raise FileTooLarge.of(field, "bytes", most=bytes_max)
     text = url[head.end() :]
     try:
         if len(text) < IN_THREAD_BYTES_MIN:
             return base64.b64decode(text, validate=True)
         return await asyncio.to_thread(base64.b64decode, text, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise InvalidParameter.of(field, "is not valid base64") from error
+        raise InvalidParameter.of(field, "base64") from error
 
 
 class PhotoKeeper:
@@ -55,7 +55,7 @@ class PhotoKeeper:
         Raises what works refuses: InvalidParameter, FileTooLarge, FileTypeRefused, FileUnreadable; Unavailable when it cannot be asked.
         """
         if (len(url) - _HEAD_LENGTH_MAX) * 3 // 4 > self._photo_bytes_max:
-            raise FileTooLarge(f"{field}: a picture may have at most {self._photo_bytes_max} bytes")
+            raise FileTooLarge.of(field, "bytes", most=self._photo_bytes_max)
         return await self._pictures.keep(user_id, url, field=field)
 
     async def keep_cover(self, key: str) -> str:

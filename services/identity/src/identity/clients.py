@@ -79,7 +79,7 @@ async def adjust_credits(billing: ServiceClient, *, adjustment_id: UUID, user_id
     ask = _Adjustment(adjustment_id=adjustment_id, user_id=user_id, amount=amount, reason=reason, by=str(by))
     [outcome] = (await billing.post("/internal/adjustments", _Adjustments(adjustments=[ask]), _AdjustedAll)).outcomes
     if not outcome.done:
-        raise InvalidParameter.of("credits_adjustment", "is more than there is" if outcome.code == InsufficientCredits.code else "was refused")
+        raise InvalidParameter.of("credits_adjustment", "more-than-there-is" if outcome.code == InsufficientCredits.code else "refused")
 
 
 async def list_purses(billing: ServiceClient, user_ids: Sequence[UserId], *, deadline_seconds: float) -> list[Purse]:

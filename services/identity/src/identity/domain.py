@@ -9,7 +9,7 @@ from uuid import UUID
 from email_validator import EmailNotValidError, validate_email
 
 from common.ids import UserId
-from common.messages import Lang
+from common.messages import Lang, wrong
 from common.revocations import Reason
 
 EMAIL_LENGTH_MAX = 254
@@ -325,11 +325,11 @@ class Purse:
 def normal_email(given: str) -> str:
     """The one spelling of an address that people share however they type it; raises ValueError for what is none."""
     if len(given) > EMAIL_LENGTH_MAX:
-        raise ValueError("is too long")
+        raise wrong("string_too_long", max_length=EMAIL_LENGTH_MAX)
     try:
         found = validate_email(given.strip(), check_deliverability=False, globally_deliverable=False)
     except EmailNotValidError as error:
-        raise ValueError("is not an e-mail address") from error
+        raise wrong("email") from error
     return found.normalized.lower()
 
 
@@ -337,9 +337,9 @@ def normal_password(given: str) -> str:
     """The same password whichever keyboard composed its accents; raises ValueError past the limits."""
     normal = unicodedata.normalize("NFC", given)
     if len(normal) < PASSWORD_CHARACTERS_MIN:
-        raise ValueError(f"must have at least {PASSWORD_CHARACTERS_MIN} characters")
+        raise wrong("string_too_short", min_length=PASSWORD_CHARACTERS_MIN)
     if len(normal.encode()) > PASSWORD_BYTES_MAX:
-        raise ValueError(f"must have at most {PASSWORD_BYTES_MAX} bytes")
+        raise wrong("bytes", most=PASSWORD_BYTES_MAX)
     return normal
 
 

@@ -62,7 +62,7 @@ def _openid_in(said: object) -> str:
         return openid
     match code:
         case 40029 | 40163:
-            raise InvalidParameter.of("code", "is not valid any more")
+            raise InvalidParameter.of("code", "expired")
         case 45011:
             raise RateLimited("too many logins of this person", retry_after_seconds=60)
         case 40226:

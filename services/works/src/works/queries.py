@@ -65,7 +65,7 @@ async def page_of_everybodys(db: Database, wanted: Everybodys) -> PageOfWorks:
 
 def _check_depth(rows: int) -> None:
     if rows > EVERYBODYS_ROWS_MAX:
-        raise InvalidParameter.of("page", f"only the newest {EVERYBODYS_ROWS_MAX} can be listed")
+        raise InvalidParameter.of("page", "newest-only", most=EVERYBODYS_ROWS_MAX)
 
 
 async def list_gallery(db: Database, *, tag: str | None, after: Place | None, limit: int) -> tuple[list[Work], Place | None]:

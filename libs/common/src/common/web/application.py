@@ -172,12 +172,12 @@ class _Edge:
                     for param, value in request.params.items():
                         check_text(value, param)
                 if query_model is not None:
-                    request.query = parse_query(query_model, http.rel_url.query, request)
+                    request.query = parse_query(query_model, http.rel_url.query)
                 if body_model is not None and not (may_be_form and _is_form(headers)):
                     check_json_type(headers.get(_CONTENT_TYPE))
                     payload = http.content
                     raw_body = payload.read_nowait() if payload.is_eof() and payload.total_bytes <= bytes_max else await read_body(http, bytes_max)
-                    request.body = parse_body(body_model, raw_body, request, checked=from_service)
+                    request.body = parse_body(body_model, raw_body, checked=from_service)
                 answer = await act(request)
                 response = _render(answer, request_id) if isinstance(answer, Answer) else _adopt(answer, request_id)
             except ServiceError as error:
@@ -327,7 +327,7 @@ def _refuse(
 def _translate(error: Exception) -> ServiceError:
     """The refusal for what is not one: a broken body, a peer that is away, else a fault of ours without any detail."""
     if isinstance(error, (http_exceptions.HttpProcessingError, ClientPayloadError, web.RequestPayloadError)):
-        return InvalidParameter.of("body", "could not be read")
+        return InvalidParameter.of("body", "unreadable")
     if isinstance(error, HTTPException):
         return _BY_STATUS.get(error.status, InvalidParameter if error.status < 500 else Internal)()
     if isinstance(error, (TimeoutError, ConnectionError)):
@@ -363,7 +363,7 @@ async def _expect(http: web.Request) -> web.StreamResponse | None:
     expectation = http.headers.get("Expect", "")
     if expectation.lower() != "100-continue":
         request_id, _trace = _trace_of(http.headers)
-        return _refuse(InvalidParameter.of("Expect", "is not known here"), http, dialect_of(http.path), request_id)
+        return _refuse(InvalidParameter.of("Expect", "extra_forbidden"), http, dialect_of(http.path), request_id)
     if http.version >= (1, 1):
         await http.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         http.writer.output_size = 0

@@ -2,14 +2,14 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import orjson
 from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
 from common.errors import FieldError, InvalidParameter, PayloadTooLarge, UnsupportedMediaType
-from common.messages import Lang, field_text
+from common.messages import field_slug
 
 INTEGER_MAX = 2**63 - 1
 
@@ -18,13 +18,6 @@ _ERRORS_LISTED_MAX = 500
 _JSON_TYPES = ("application/json", "text/json")
 
 M = TypeVar("M", bound=BaseModel)
-
-
-class Reader(Protocol):
-    """Whoever will read what is wrong, in a language that is only worked out when something is."""
-
-    @property
-    def lang(self) -> Lang: ...
 
 
 async def read_body(http: web.Request, bytes_max: int) -> bytes:
@@ -56,17 +49,17 @@ def check_json_type(content_type: str | None) -> None:
         raise UnsupportedMediaType(f"the body is {kind[:80]!r}, not application/json")
 
 
-def parse_body(model: type[M], raw: bytes, reader: Reader, *, checked: bool = False) -> M:
+def parse_body(model: type[M], raw: bytes, *, checked: bool = False) -> M:
     """The body as a model. JSON is looked at by stricter eyes than pydantic's first, unless it is known to come from pydantic itself."""
     if not checked:
         check_json(raw)
     try:
         return model.__pydantic_validator__.validate_json(raw)  # type: ignore[no-any-return]
     except ValidationError as error:
-        raise invalid(error, reader.lang) from None
+        raise invalid(error) from None
 
 
-def parse_query(model: type[M], given: Mapping[str, str], reader: Reader) -> M:
+def parse_query(model: type[M], given: Mapping[str, str]) -> M:
     """The query string as a model: an empty value is an absent one, of a repeated name the first counts."""
     values: dict[str, str] = {}
     for name, value in given.items():
@@ -76,10 +69,10 @@ def parse_query(model: type[M], given: Mapping[str, str], reader: Reader) -> M:
     try:
         return model.__pydantic_validator__.validate_python(values)  # type: ignore[no-any-return]
     except ValidationError as error:
-        raise invalid(error, reader.lang) from None
+        raise invalid(error) from None
 
 
-def parse_fields(model: type[M], given: Mapping[str, Any], lang: Lang) -> M:
+def parse_fields(model: type[M], given: Mapping[str, Any]) -> M:
     """The text fields of a form as a model; numbers and truths come as text and are read as such."""
     for name, value in given.items():
         for one in value if isinstance(value, list) else [value]:
@@ -88,16 +81,14 @@ def parse_fields(model: type[M], given: Mapping[str, Any], lang: Lang) -> M:
     try:
         return model.__pydantic_validator__.validate_python(dict(given))  # type: ignore[no-any-return]
     except ValidationError as error:
-        raise invalid(error, lang) from None
+        raise invalid(error) from None
 
 
-def invalid(error: ValidationError, lang: Lang) -> InvalidParameter:
-    """What pydantic found, field by field, in the reader's language; never with the value that was sent."""
+def invalid(error: ValidationError) -> InvalidParameter:
+    """What pydantic found, field by field; never with the value that was sent."""
     if error.error_count() > _ERRORS_LISTED_MAX:
-        return InvalidParameter.of("body", field_text("too_many_faults", lang))
-    found = error.errors(include_url=False, include_input=False)
-    fields = [FieldError(_place(one["loc"]), _sentence(one, lang)) for one in found[:_ERRORS_SHOWN_MAX]]
-    return InvalidParameter("; ".join(f"{one.field}: {one.message}" for one in fields), errors=fields)
+        return InvalidParameter.of("body", "too_many_faults")
+    return InvalidParameter(errors=[_fault(one) for one in error.errors(include_url=False, include_input=False)[:_ERRORS_SHOWN_MAX]])
 
 
 def check_text(value: str, field: str) -> None:
@@ -106,9 +97,9 @@ def check_text(value: str, field: str) -> None:
         try:
             value.encode()
         except UnicodeEncodeError as error:
-            raise InvalidParameter.of(field, "is not valid UTF-8") from error
+            raise InvalidParameter.of(field, "utf-8") from error
     if "\x00" in value:
-        raise InvalidParameter.of(field, "must not contain NUL")
+        raise InvalidParameter.of(field, "nul")
 
 
 def check_json(raw: bytes) -> None:
@@ -123,9 +114,9 @@ def check_json(raw: bytes) -> None:
             # Without white space every name in the text is followed by `":`; so equal counts would mean that no name was dropped as a repeat.
             _read_slowly(raw)
     except (ValueError, RecursionError) as error:
-        raise InvalidParameter.of("body", "is not valid JSON") from error
+        raise InvalidParameter.of("body", "json") from error
     if b"\\u0000" in raw and _has_nul(tree):
-        raise InvalidParameter.of("body", "must not contain NUL")
+        raise InvalidParameter.of("body", "nul")
 
 
 def _write(tree: Any) -> bytes | None:
@@ -158,14 +149,14 @@ def _read_slowly(raw: bytes) -> None:
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise InvalidParameter.of("body", "names a field twice")
+        raise InvalidParameter.of("body", "field-twice")
     return found
 
 
 def _small(digits: str) -> int:
     value = int(digits) if len(digits) <= 20 else INTEGER_MAX + 1
     if abs(value) > INTEGER_MAX:
-        raise InvalidParameter.of("body", "holds a number that is too large")
+        raise InvalidParameter.of("body", "number-too-large")
     return value
 
 
@@ -187,6 +178,6 @@ def _place(loc: tuple[int | str, ...]) -> str:
     return ".".join(str(part) for part in loc)[:200] or "body"
 
 
-def _sentence(error: Any, lang: Lang) -> str:
-    said = str(error["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
-    return field_text(error["type"], lang, error.get("ctx"), said if error["type"] in ("value_error", "assertion_error") else None)
+def _fault(error: Any) -> FieldError:
+    params = error.get("ctx") or {}
+    return FieldError(_place(error["loc"]), field_slug(error["type"], params), params)

@@ -62,11 +62,11 @@ def render_error(
     sentence = text("route-not-found" if unknown_route else _SENTENCES.get(type(error), error.slug), lang)
     if problem or dialect == "v1":
         headers["Content-Type"] = _PROBLEM
-        body = _problem(error, status=status, sentence=sentence, path=path, request_id=request_id)
+        body = _problem(error, status=status, sentence=sentence, lang=lang, path=path, request_id=request_id)
     elif dialect == "photo":
-        body = _photo(error, sentence=sentence, path=path if unknown_route else None)
+        body = _photo(error, sentence=sentence, lang=lang, path=path if unknown_route else None)
     else:
-        body = _song(error, sentence=sentence)
+        body = _song(error, sentence=sentence, lang=lang)
     return status, _to_json(body), headers
 
 
@@ -78,40 +78,40 @@ def _to_json(body: Mapping[str, Any]) -> bytes:
         return json.dumps(body, default=str, ensure_ascii=False).encode(errors="replace")
 
 
-def _fields(errors: tuple[FieldError, ...]) -> list[dict[str, str]]:
-    return [{"field": one.field, "message": one.message} for one in errors]
+def _fields(errors: tuple[FieldError, ...], lang: Lang) -> list[dict[str, str]]:
+    return [{"field": one.field, "message": one.text(lang)} for one in errors]
 
 
-def _photo(error: ServiceError, *, sentence: str, path: str | None) -> dict[str, Any]:
+def _photo(error: ServiceError, *, sentence: str, lang: Lang, path: str | None) -> dict[str, Any]:
     body: dict[str, Any] = {"success": False, "message": sentence}
     if error.data is not None:
         body["data"] = error.data
     if error.errors:
-        body["errors"] = _fields(error.errors)
+        body["errors"] = _fields(error.errors, lang)
     if path is not None:
         body["path"] = path
     return body
 
 
-def _song(error: ServiceError, *, sentence: str) -> dict[str, Any]:
+def _song(error: ServiceError, *, sentence: str, lang: Lang) -> dict[str, Any]:
     details: dict[str, Any] = dict(error.data or {})
     if error.errors:
-        details["errors"] = _fields(error.errors)
+        details["errors"] = _fields(error.errors, lang)
     now = datetime.now(UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
     return {"code": error.code, "message": sentence, "details": details, "timestamp": now}
 
 
-def _problem(error: ServiceError, *, status: int, sentence: str, path: str, request_id: str) -> dict[str, Any]:
+def _problem(error: ServiceError, *, status: int, sentence: str, lang: Lang, path: str, request_id: str) -> dict[str, Any]:
     body: dict[str, Any] = {
         "type": f"urn:darkroom:error:{error.slug}",
         "title": sentence,
         "status": status,
-        "detail": error.detail or sentence,
+        "detail": (error.detail if lang == "en" else error.fields_text(lang)) or sentence,
         "instance": path,
         "code": error.code,
         "request_id": request_id,
         "retryable": error.retryable,
-        "errors": _fields(error.errors),
+        "errors": [one.to_wire() for one in error.errors] if path.startswith("/internal/") else _fields(error.errors, lang),
     }
     if error.data is not None:
         body["data"] = error.data

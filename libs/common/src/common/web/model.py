@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, WithJsonSchema
 
+from common.messages import wrong
+
 
 class Model(BaseModel):
     """A request's or an answer's shape: unknown fields are ignored, aliases go out, both names come in.
@@ -33,7 +35,7 @@ Moment = Annotated[
 
 def _no_truth(given: Any) -> Any:
     if isinstance(given, bool):
-        raise ValueError("a number is meant, not true or false")
+        raise wrong("integer")
     return given
 
 

@@ -85,7 +85,7 @@ class Request(Generic[D]):
         if len(key) >= 2 and key[0] == key[-1] == '"':
             key = key[1:-1]
         if len(given) > 1 or not 0 < len(key) <= _KEY_LENGTH_MAX or not key.isascii() or not key.isprintable():
-            raise InvalidParameter.of("Idempotency-Key", "must be one key of 1 to 255 printable characters")
+            raise InvalidParameter.of("Idempotency-Key", "idempotency-key", most=_KEY_LENGTH_MAX)
         return key
 
     def id(self, name: str, missing: type[ServiceError]) -> UUID:
@@ -115,12 +115,12 @@ class Request(Generic[D]):
                 if part is None:
                     return
                 if isinstance(part, MultipartReader):
-                    raise InvalidParameter.of("body", "nests one multipart body in another")
+                    raise InvalidParameter.of("body", "multipart-nested")
                 yield part
                 if self.http.content.total_bytes > bytes_max:
                     raise PayloadTooLarge(f"the body may have at most {bytes_max} bytes")
         except (ValueError, AssertionError, LookupError, web.HTTPException) as error:
-            raise InvalidParameter.of("body", "is not a valid multipart body") from error
+            raise InvalidParameter.of("body", "multipart") from error
         raise PayloadTooLarge(f"the body may have at most {parts_max} parts")
 
     async def pieces(self, part: BodyPartReader, *, bytes_max: int) -> AsyncIterator[bytes]:
@@ -130,7 +130,7 @@ class Request(Generic[D]):
             try:
                 piece = await part.read_chunk(_PIECE_BYTES)
             except (ValueError, AssertionError, LookupError) as error:
-                raise InvalidParameter.of(part.name or "body", "could not be read") from error
+                raise InvalidParameter.of(part.name or "body", "unreadable") from error
             if not piece:
                 return
             size += len(piece)
@@ -148,7 +148,7 @@ class Request(Generic[D]):
         try:
             value = (await self.read_part(part, bytes_max=bytes_max)).decode()
         except UnicodeDecodeError as error:
-            raise InvalidParameter.of(name, "is not valid UTF-8") from error
+            raise InvalidParameter.of(name, "utf-8") from error
         check_text(value, name)
         return value
 

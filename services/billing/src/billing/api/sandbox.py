@@ -53,7 +53,7 @@ async def decide(request: Request[Deps]) -> Answer:
     if await provider.find(intent_id) is None:
         raise NotFound()
     form = parse_qs((await read_body(request.http, _FORM_BYTES_MAX)).decode("ascii", "replace"))
-    decision = parse_fields(Decision, {name: values[0] for name, values in form.items()}, request.lang).decision
+    decision = parse_fields(Decision, {name: values[0] for name, values in form.items()}).decision
     if decision == "decline":
         intent = await provider.decline(intent_id)
     else:

@@ -69,7 +69,7 @@ class Book:
         if ask.amount > 0:
             self.grant(account, ask.amount, kind="adjustment", source=source, priority=lot.ADJUSTMENT, reason=reason)
         elif -ask.amount > account.available:
-            return InsufficientCredits.of(required=-ask.amount, current=account.available)
+            return InsufficientCredits.lacking(required=-ask.amount, current=account.available)
         else:
             lot.take(account.lots, -ask.amount)
             self.entries.append(self._post(account, ask.amount, System.ADJUSTMENT, kind="adjustment", source=source, reason=reason))
@@ -156,7 +156,7 @@ class Book:
         amount = ask.price * ask.items
         available = account.posted - account.held
         if amount > available:
-            return InsufficientCredits.of(required=amount, current=available)
+            return InsufficientCredits.lacking(required=amount, current=available)
         draws = account.draw(amount) if amount else "[]"
         account.held += amount
         number = None

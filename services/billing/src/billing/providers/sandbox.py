@@ -102,11 +102,11 @@ class SandboxProvider:
         try:
             said = _Body.model_validate_json(body)
         except ValidationError:
-            raise InvalidParameter.of("body", "is no notice of the sandbox") from None
+            raise InvalidParameter.of("body", "sandbox-notice") from None
         payment = None
         if said.type == "payment.succeeded":
             if not said.transaction_id:
-                raise InvalidParameter.of("transaction_id", "is required where somebody paid")
+                raise InvalidParameter.of("transaction_id", "transaction-needed")
             payment = Payment(SANDBOX, said.id, said.order_no, said.merchant_id, said.intent_id, said.transaction_id, said.amount, said.currency)
         return Notice(said.id, said.order_no, payment)
 

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field
 from billing.domain import Asset, Balance, Held, HoldState, PlaceHold, PriceList, Purse
 from common.errors import ServiceError
 from common.events.tasks import Kind
+from common.messages import wrong
 from common.web import Model
 
 ASKS_MAX = 256
@@ -149,7 +150,7 @@ class BalancesShown(Model):
 
 def _not_zero(amount: int) -> int:
     if not amount:
-        raise ValueError("must not be 0")
+        raise wrong("not-zero")
     return amount
 
 

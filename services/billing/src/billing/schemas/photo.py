@@ -11,7 +11,7 @@ from billing.domain import Balance, Record, RecordKind
 from billing.schemas.words import describe
 from billing.store.records import RecordFilter
 from common.ids import derived_id
-from common.messages import Lang
+from common.messages import Lang, wrong
 from common.web import Model, Moment
 from common.web.photo import Page, PageQuery
 
@@ -26,7 +26,7 @@ def _moment(value: object, *, after: timedelta) -> object:
             found = datetime.combine(found, time()) + after
         return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
-        raise ValueError("must be a date or a time") from None
+        raise wrong("date-or-time") from None
 
 
 Since = Annotated[datetime, BeforeValidator(lambda value: _moment(value, after=timedelta(0)))]

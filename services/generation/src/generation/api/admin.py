@@ -117,13 +117,13 @@ async def _cover(deps: Deps, given: str) -> tuple[str | None, str | None]:
     if key is not None:
         source = source_of_thumbnail(key) or key
         if not source.endswith(PICTURE_EXTENSIONS):
-            raise InvalidParameter.of("cover_image", "is not a link to a picture")
+            raise InvalidParameter.of("cover_image", "picture-link")
         try:
             return await deps.photos.keep_cover(source), None
         except FileNotFound:
-            raise InvalidParameter.of("cover_image", "leads to a picture that is not there any more") from None
+            raise InvalidParameter.of("cover_image", "picture-gone") from None
     if not given.startswith("https://"):
-        raise InvalidParameter.of("cover_image", "must be a link to an upload or an https address")
+        raise InvalidParameter.of("cover_image", "cover-link")
     return None, given
 
 

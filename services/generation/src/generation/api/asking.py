@@ -52,11 +52,11 @@ async def photo_keys(request: Request[Deps], images: list[str]) -> tuple[tuple[s
             continue
         key = deps.signer.key_of(image)
         if key is None or (not key.startswith(own) and deps.signer.key_of(image, good_at=deps.db.clock.now()) is None):
-            raise InvalidParameter.of(field, "must be a link to an upload of yours or a data URL; other addresses are not fetched")
+            raise InvalidParameter.of(field, "upload-or-data-url")
         if not key.endswith(PICTURE_EXTENSIONS):
-            raise InvalidParameter.of(field, "is not a link to a picture")
+            raise InvalidParameter.of(field, "picture-link")
         if source_of_thumbnail(key) is not None:
-            raise InvalidParameter.of(field, "is a link to a small picture; send the one to the picture itself")
+            raise InvalidParameter.of(field, "small-picture")
         keys.append(key)
         named.append(key)
     return tuple(keys), named

@@ -45,7 +45,7 @@ async def _take(request: Request[Deps], says: Literal["complete", "failed"], sha
     raw = await read_body(http, BODY_BYTES_MAX)
     if not signed and not _is_signed(deps, http, raw):
         raise Unauthorized("the signature is not valid")
-    said = parse_body(shape, raw, request)
+    said = parse_body(shape, raw)
     token = http.headers.get(TOKEN_HEADER) or said.attempt_token
     try:
         task_id = UUID(said.task_id)

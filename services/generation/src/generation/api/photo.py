@@ -20,7 +20,7 @@ async def create_task(request: Request[Deps]) -> Answer:
     deps, is_admin = request.deps, request.principal.is_admin
     most = deps.config["max_batch_count"]
     if ask.batch_count > most:
-        raise InvalidParameter.of("batch_count", f"must be at most {most}")
+        raise InvalidParameter.of("batch_count", "less_than_equal", le=most)
     task_id, keyed = name_task(request, CREATE_ROUTE)
     scene = await _active_scene(deps, ask.scene_id)
     photos, named = await photo_keys(request, ask.images)

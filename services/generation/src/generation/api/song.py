@@ -39,13 +39,13 @@ async def _photo_of(request: Request[Deps], ask: shapes.CreateSong) -> OwnedWork
     """The work a song is made of, if one is named: mine, and with a photo."""
     if ask.workId is None:
         if not ask.prompt:
-            raise InvalidParameter.of("prompt", "is required unless workId names a photo of yours")
+            raise InvalidParameter.of("prompt", "prompt-or-photo")
         return None
     work = await request.deps.find_work(ask.workId)
     if work is None or work.is_deleted or work.user_id != request.user_id:
         raise WorkNotFound()
     if work.image_key is None and not ask.prompt:
-        raise InvalidParameter.of("workId", "names a work without a photo")
+        raise InvalidParameter.of("workId", "work-without-photo")
     return work
 
 

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, StringConstraints
 from common.errors import ServiceError
 from common.events import Item
 from common.events.tasks import FailureReason
-from common.messages import text
+from common.messages import text, wrong
 from common.objects import thumbnail_key
 from common.web import Model, Moment, Query, Whole
 from common.web.photo import Ok, Page, PageQuery
@@ -35,13 +35,13 @@ _PROVIDER_FAILED = (50002, "provider-failed")
 def bounded_parameters(parameters: dict[str, Any]) -> dict[str, Any]:
     """Free-form parameters within a size and depth that any reader survives; raises ValueError."""
     if len(orjson.dumps(parameters)) > PARAMETERS_BYTES_MAX:
-        raise ValueError(f"must have at most {PARAMETERS_BYTES_MAX} bytes")
+        raise wrong("bytes", most=PARAMETERS_BYTES_MAX)
     level: list[Any] = [parameters]
     for _ in range(PARAMETERS_DEPTH_MAX):
         level = [inner for one in level if isinstance(one, (dict, list)) for inner in (one.values() if isinstance(one, dict) else one)]
         if not level:
             return parameters
-    raise ValueError(f"must be nested at most {PARAMETERS_DEPTH_MAX} levels deep")
+    raise wrong("depth", most=PARAMETERS_DEPTH_MAX)
 
 
 Text100 = Annotated[str, StringConstraints(strip_whitespace=True, max_length=100)]

@@ -57,7 +57,7 @@ async def change_user(request: Request[Deps]) -> Answer:
     key = request.idempotency_key
     action_id = derived_id("PUT /api/admin/users", admin_id, user_id, key) if key is not None else new_id()
     if wish.credits_adjustment and not wish.adjustment_reason:
-        raise InvalidParameter.of("adjustment_reason", "is required with credits_adjustment")
+        raise InvalidParameter.of("adjustment_reason", "reason-needed")
     change = PersonChange(
         action_id=action_id,
         admin_id=admin_id,

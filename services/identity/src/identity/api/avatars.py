@@ -2,14 +2,13 @@
 
 from dataclasses import dataclass
 
-from common.errors import FileTooLarge, FileTypeRefused, FileUnreadable, InvalidParameter, ServiceError
+from common.errors import FileTooLarge, InvalidParameter, ServiceError
 from common.ids import UserId, derived_id
 from common.web import Request
 from identity import clients
 from identity.deps import Deps
 
 PICTURE_BYTES_MAX = 10 * 1024 * 1024
-_NOT_YOURS = "is not an upload of yours"
 _LINK_LENGTH_MAX = 2048
 
 
@@ -27,24 +26,21 @@ async def read_avatar(request: Request[Deps], given: str | None) -> Picture | No
         return None
     if given[:5].lower() == "data:":
         if (len(given) - given.find(",") - 1) * 3 // 4 > PICTURE_BYTES_MAX + 2:
-            raise FileTooLarge(f"avatar: a file may have at most {PICTURE_BYTES_MAX} bytes")
+            raise FileTooLarge.of("avatar", "bytes", most=PICTURE_BYTES_MAX)
         return Picture(content=given)
     key = request.deps.links.key_of(given, good_at=request.deps.db.clock.now()) if len(given) <= _LINK_LENGTH_MAX else None
     owner = await _asker(request) if key is not None else None
     if key is None or owner is None or not key.startswith(f"uploads/{owner}/"):
-        raise InvalidParameter.of("avatar", _NOT_YOURS)
+        raise InvalidParameter.of("avatar", "your-upload")
     return Picture(key=key)
 
 
 async def keep_avatar(deps: Deps, picture: Picture, user_id: UserId) -> str:
     """Its key. Raises what an upload raises, named as our client named it."""
-    try:
-        return await clients.keep_picture(
-            deps.works, file_id=derived_id("avatar", user_id), user_id=user_id, content=picture.content, key=picture.key, field="avatar",
-            deadline_seconds=deps.picture_seconds,
-        )  # fmt: skip
-    except (FileTooLarge, FileTypeRefused, FileUnreadable) as error:
-        raise type(error)(f"avatar: {error.detail}") from error
+    return await clients.keep_picture(
+        deps.works, file_id=derived_id("avatar", user_id), user_id=user_id, content=picture.content, key=picture.key, field="avatar",
+        deadline_seconds=deps.picture_seconds,
+    )  # fmt: skip
 
 
 async def _asker(request: Request[Deps]) -> UserId | None:

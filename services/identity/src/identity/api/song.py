@@ -111,18 +111,18 @@ async def _read_form(request: Request[Deps]) -> SignUp:
         elif part.name in ("username", "email", "password", "avatar"):
             fields[part.name] = await request.read_text(part)
         elif part.filename is not None:
-            raise InvalidParameter.of("avatar", f"must be the name of the part with the picture, not {(part.name or '')[:80]!r}")
+            raise InvalidParameter.of("avatar", "file-part", given=(part.name or "")[:80])
         else:
             async for _ in request.pieces(part, bytes_max=FORM_BYTES_MAX):
                 pass
-    return parse_fields(SignUp, fields, request.lang)
+    return parse_fields(SignUp, fields)
 
 
 async def _read_picture(request: Request[Deps], part: BodyPartReader) -> str:
     try:
         content = await request.read_part(part, bytes_max=PICTURE_BYTES_MAX)
     except PayloadTooLarge as error:
-        raise FileTooLarge(f"avatar: a file may have at most {PICTURE_BYTES_MAX} bytes") from error
+        raise FileTooLarge.of("avatar", "bytes", most=PICTURE_BYTES_MAX) from error
     # What it is, its first bytes say; whatever the form calls it.
     return "data:image/jpeg;base64," + b64encode(content).decode() if content else ""
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import orjson
 
 from common.db import Tx
-from common.errors import Conflict, FieldError, IdempotencyKeyReused, ServiceError, UserNotFound
+from common.errors import Conflict, IdempotencyKeyReused, ServiceError, UserNotFound
 from common.events import UserRegistered, UserUpdated
 from common.ids import UserId
 from identity import store
@@ -41,7 +41,7 @@ async def register_people(tx: Tx, asks: Sequence[Registration]) -> list[Register
 def replay(user_id: UserId, request_hash: bytes | None, known: store.Known) -> Registered | ServiceError:
     """What a sign-up gets whose address is taken: its own first answer, or a refusal."""
     if known.person.user_id != user_id:
-        return Conflict("the e-mail address is registered already", errors=[FieldError("email", "is registered already")])
+        return Conflict.of("email", "taken")
     if known.request_hash != request_hash:
         return IdempotencyKeyReused()
     return Registered(known.person, replayed=True)

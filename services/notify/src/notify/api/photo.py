@@ -59,7 +59,7 @@ async def open_socket(request: Request[Deps]) -> web.StreamResponse:
     deps = request.deps
     _check_origin(deps, request.http)
     if "token" in request.http.query:
-        raise InvalidParameter.of("token", "belongs into the first frame, never into the address")
+        raise InvalidParameter.of("token", "token-in-address")
     ws = web.WebSocketResponse(compress=False, autoping=False, max_msg_size=deps.settings.frame_bytes_max, timeout=2.0)
     if not ws.can_prepare(request.http).ok:
         raise InvalidParameter("this address answers WebSocket requests only")

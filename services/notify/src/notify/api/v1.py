@@ -20,7 +20,7 @@ async def say(request: Request[Deps]) -> Answer:
     """Keep the notice; a loop brings it into every feed it is for."""
     deps, wish = request.deps, request.body
     if len(orjson.dumps(wish.data)) > DATA_BYTES_MAX:
-        raise InvalidParameter.of("data", f"must have at most {DATA_BYTES_MAX} bytes")
+        raise InvalidParameter.of("data", "bytes", most=DATA_BYTES_MAX)
     audience = _audience_of(wish)
     if audience is not None and deps.identity is not None and (unknown := await deps.identity.unknown_among(audience)):
         raise UserNotFound(data={"user_ids": sorted(map(str, unknown))[:20]})
@@ -60,9 +60,9 @@ async def show(request: Request[Deps]) -> Answer:
 def _audience_of(wish: NewNotice) -> tuple[UUID, ...] | None:
     """Whom it is for; None means everybody, which has to be said: nobody named is a slip, and what was sent cannot be taken back."""
     if wish.audience is None and not wish.named:
-        raise InvalidParameter.of("audience", 'must be "all" where neither user_ids nor user_id names anybody')
+        raise InvalidParameter.of("audience", "audience-all")
     if wish.audience is not None and wish.named:
-        raise InvalidParameter.of("audience", "cannot stand beside user_ids or user_id")
+        raise InvalidParameter.of("audience", "audience-alone")
     return wish.named or None
 
 

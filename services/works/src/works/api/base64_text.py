@@ -18,18 +18,18 @@ async def read_picture_text(text: str, *, field: str, bytes_max: int, may_be_bar
     start = text[:_HEAD_LENGTH_MAX].lower()
     head = next((head for head in _HEADS if start.startswith(head)), None)
     if head is None and (not may_be_bare or ":" in start):
-        raise InvalidParameter.of(field, "must be a base64 data URL of a JPEG, PNG or WebP picture")
+        raise InvalidParameter.of(field, "picture-data-url")
     skipped = len(head or "")
     # Two bytes more than the text could mean, for the padding; intake counts exactly.
     if (len(text) - skipped) * 3 // 4 > bytes_max + 2:
-        raise FileTooLarge(f"{field}: a file may have at most {bytes_max} bytes")
+        raise FileTooLarge.of(field, "bytes", most=bytes_max)
     body = text[skipped:]
     try:
         if len(body) < _IN_THREAD_LENGTH_MIN:
             return base64.b64decode(body, validate=True)
         return await asyncio.to_thread(base64.b64decode, body, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise InvalidParameter.of(field, "is not valid base64") from error
+        raise InvalidParameter.of(field, "base64") from error
 
 
 async def in_chunks(content: bytes) -> AsyncIterator[bytes]:

@@ -46,5 +46,5 @@ def edition_seen(request: Request[Deps]) -> int | None:
         return None
     found = _EDITION.fullmatch(given)
     if found is None:
-        raise InvalidParameter.of("If-Match", "must be the ETag of the work")
+        raise InvalidParameter.of("If-Match", "etag")
     return int(found[1])

@@ -20,5 +20,5 @@ async def chunks_of(part: BodyPartReader) -> AsyncIterator[bytes]:
 async def pass_over(request: Request[Deps], part: BodyPartReader, *, expected: str) -> None:
     """Leave out a field that nobody asked for. Raises InvalidParameter for a file, unread, with the name that a file is expected under."""
     if part.filename is not None:
-        raise InvalidParameter.of(expected, f"must be the name of the part with the file, not {(part.name or '')[:80]!r}")
+        raise InvalidParameter.of(expected, "file-part", given=(part.name or "")[:80])
     await request.read_part(part)

@@ -4,7 +4,7 @@ from common.errors import InvalidParameter
 from common.web import Answer, Request, Route
 from works import store
 from works.api.base64_text import in_chunks, read_picture_text
-from works.api.uploads import keep_for_a_while, keep_picture
+from works.api.uploads import keep_for_a_while, keep_picture, named
 from works.deps import Deps
 from works.schemas.internal import KeptPicture, KnownWork, KnownWorks, PictureToKeep, WorkIds
 
@@ -34,9 +34,10 @@ async def keep_for_user(request: Request[Deps]) -> Answer:
     """
     deps, ask = request.deps, request.body
     content = await _content_of(deps, ask)
-    if ask.fleeting:
-        return Answer(KeptPicture(key=await keep_for_a_while(deps, in_chunks(content), file_id=ask.file_id, user_id=ask.user_id)))
-    saved = await keep_picture(deps, in_chunks(content), file_id=ask.file_id, user_id=ask.user_id, may_be_known=True)
+    with named(ask.field):
+        if ask.fleeting:
+            return Answer(KeptPicture(key=await keep_for_a_while(deps, in_chunks(content), file_id=ask.file_id, user_id=ask.user_id)))
+        saved = await keep_picture(deps, in_chunks(content), file_id=ask.file_id, user_id=ask.user_id, may_be_known=True)
     return Answer(KeptPicture(key=saved.file.key))
 
 
@@ -44,7 +45,7 @@ async def _content_of(deps: Deps, ask: PictureToKeep) -> bytes:
     if ask.content is not None:
         return await read_picture_text(ask.content, field=ask.field, bytes_max=deps.intake.bytes_max, may_be_bare=True)
     if ask.key is None:
-        raise InvalidParameter.of(ask.field, "is missing")
+        raise InvalidParameter.of(ask.field, "missing")
     return await deps.objects.read(ask.key)
 
 

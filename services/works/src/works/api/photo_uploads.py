@@ -43,7 +43,8 @@ async def upload_single(request: Request[Deps]) -> Answer:
     file_id = derived_id(user_id, _SINGLE, key) if key else new_id()
     async with AsyncExitStack() as spool:
         picture = await _receive_file(request, spool)
-        saved = await keep_spooled(request.deps, picture, file_id=file_id, user_id=user_id, may_be_known=key is not None)
+        with named("file"):
+            saved = await keep_spooled(request.deps, picture, file_id=file_id, user_id=user_id, may_be_known=key is not None)
     return Answer(_Uploaded(data=render_upload(request, saved)), headers=REPLAYED if saved.replayed else {})
 
 
@@ -55,13 +56,14 @@ async def _receive_file(request: Request[Deps], spool: AsyncExitStack) -> Spoole
             if part.name != "file":
                 await pass_over(request, part, expected="file")
             elif picture is not None:
-                raise InvalidParameter.of("file", "only one file is taken")
+                raise InvalidParameter.of("file", "one-only")
             else:
-                picture = await spool.enter_async_context(intake.receive(chunks_of(part)))
+                with named("file"):
+                    picture = await spool.enter_async_context(intake.receive(chunks_of(part)))
     except PayloadTooLarge as error:
-        raise FileTooLarge(error.detail) from error
+        raise FileTooLarge.of("file", "bytes", most=intake.bytes_max) from error
     if picture is None:
-        raise InvalidParameter.of("file", "is missing")
+        raise InvalidParameter.of("file", "missing")
     return picture
 
 
@@ -86,13 +88,13 @@ async def _receive_files(request: Request[Deps], spool: AsyncExitStack) -> list[
                 await pass_over(request, part, expected="files")
                 continue
             if len(pictures) == shapes.FILES_MAX:
-                raise InvalidParameter.of("files", f"at most {shapes.FILES_MAX} files are taken")
+                raise InvalidParameter.of("files", "too_long", max_length=shapes.FILES_MAX)
             with named(f"files.{len(pictures)}"):
                 pictures.append(await spool.enter_async_context(intake.receive(chunks_of(part))))
     except PayloadTooLarge as error:
         raise FileTooLarge(error.detail) from error
     if not pictures:
-        raise InvalidParameter.of("files", "is missing")
+        raise InvalidParameter.of("files", "missing")
     return pictures
 
 
@@ -132,7 +134,7 @@ async def upload_texts(request: Request[Deps]) -> Answer:
     data = shapes.UploadedTexts(
         files=[_render_text(request, one) for one in saved],
         errors=[
-            shapes.TextFailure(index=place, code=refusal.code, message=f"{text(refusal.slug, request.lang)} {refusal.detail or ''}".strip())
+            shapes.TextFailure(index=place, code=refusal.code, message=f"{text(refusal.slug, request.lang)} {refusal.fields_text(request.lang) or ''}".strip())
             for place, refusal in failures
         ],
         summary=shapes.Summary(total=len(outcomes), success=len(saved), failed=len(failures)),

@@ -17,7 +17,7 @@ from works import queries, store
 from works.api.base64_text import in_chunks, read_picture_text
 from works.api.conditional import shown
 from works.api.forms import chunks_of, pass_over
-from works.api.uploads import REPLAYED, UPLOAD_SECONDS, store_picture
+from works.api.uploads import REPLAYED, UPLOAD_SECONDS, named, store_picture
 from works.deps import Deps
 from works.domain import Body, Kept, NewWork, Wanted, Work, owns, uploads_folder
 from works.pictures.intake import Spooled
@@ -51,11 +51,12 @@ async def create_work(request: Request[Deps]) -> Answer:
     work_id = derived_id(user_id, _CREATE, key) if key else new_id()
     async with AsyncExitStack() as spool:
         try:
-            sent = await (_read_form(request, spool) if request.body is None else _read_json(request, spool))
-            kept = await _known(deps, work_id, sent) if key else None
-            kept = kept or await _create(deps, sent, work_id=work_id, user_id=user_id)
+            with named("image"):
+                sent = await (_read_form(request, spool) if request.body is None else _read_json(request, spool))
+                kept = await _known(deps, work_id, sent) if key else None
+                kept = kept or await _create(deps, sent, work_id=work_id, user_id=user_id)
         except (FileTypeRefused, FileUnreadable) as error:
-            raise WorkCreateFailed(error.detail) from error
+            raise WorkCreateFailed(errors=error.errors) from error
     work = await queries.seen_work(deps.db, deps.public_works, kept.work_id, request.principal)
     headers = {"Location": f"/works/{work_id}", **(REPLAYED if kept.replayed else {})}
     return Answer(render_song_work(work, request), status=201, headers=headers)
@@ -122,7 +123,7 @@ async def _read_form(request: Request[Deps], spool: AsyncExitStack) -> _Sent:
         name = part.name
         if name == "image" and ("Content-Type" in part.headers or part.filename is not None):
             if picture is not None:
-                raise InvalidParameter.of("image", "only one image is taken")
+                raise InvalidParameter.of("image", "one-only")
             picture = await spool.enter_async_context(request.deps.intake.receive(chunks_of(part)))
         elif name in _LISTS:
             fields.setdefault("tags", []).append(await request.read_text(part))
@@ -130,7 +131,7 @@ async def _read_form(request: Request[Deps], spool: AsyncExitStack) -> _Sent:
             fields[name] = await request.read_text(part)
         else:
             await pass_over(request, part, expected="image")
-    work = parse_fields(NewSongWork, fields, request.lang)
+    work = parse_fields(NewSongWork, fields)
     if picture is not None:
         return _Sent(work, picture=picture)
     return _Sent(work, image_key=await _upload_named_by(request, work.image) if work.image else None)
@@ -140,10 +141,10 @@ async def _upload_named_by(request: Request[Deps], url: str) -> str:
     """The key of one of the asker's own uploads. Another's picture stays out, even while a link to it is good: its owner may take it back."""
     key = request.deps.signer.key_of(url)
     if key is None or not key.startswith(uploads_folder(request.user_id)):
-        raise InvalidParameter.of("image", "must be a data URL or the URL of an upload of yours")
+        raise InvalidParameter.of("image", "upload-or-data-url")
     async with request.deps.db.read() as conn:
         if not await store.has_file(conn, request.user_id, key):
-            raise InvalidParameter.of("image", "must be a data URL or the URL of an upload of yours")
+            raise InvalidParameter.of("image", "upload-or-data-url")
     return key
 
 

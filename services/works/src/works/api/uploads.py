@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack, contextmanager
 from typing import TypeVar
 from uuid import UUID
 
-from common.errors import FieldError, FileTooLarge, FileTypeRefused, FileUnreadable, IdempotencyKeyReused, InvalidParameter, QuotaExceeded, ServiceError
+from common.errors import FileTooLarge, FileTypeRefused, FileUnreadable, IdempotencyKeyReused, QuotaExceeded, ServiceError
 from works import commands, store
 from works.deps import Deps
 from works.domain import SavedFile
@@ -110,15 +110,11 @@ async def known_together(deps: Deps, pictures: Sequence[Spooled], *, file_ids: S
 
 @contextmanager
 def named(field: str) -> Iterator[None]:
-    """Say which file it was."""
+    """Say which file it was: who takes a picture in knows no more than a body."""
     try:
         yield
     except (FileTooLarge, FileTypeRefused, FileUnreadable) as error:
-        raise type(error)(f"{field}: {error.detail}", errors=[FieldError(field, error.detail or error.slug)]) from error
-    except InvalidParameter as error:
-        if error.errors:
-            raise
-        raise InvalidParameter.of(field, error.detail or error.slug) from error
+        raise type(error)(errors=[one._replace(field=field) for one in error.errors]) from error
 
 
 async def _known(deps: Deps, file_id: UUID, spooled: Spooled) -> SavedFile | None:

@@ -58,7 +58,7 @@ def _read_place(given: str) -> Place:
             raise ValueError
         return Place(_EPOCH + int.from_bytes(content[:8], "big") * _MICROSECOND, UUID(bytes=content[8:]))
     except (ValueError, OverflowError, binascii.Error):
-        raise InvalidParameter.of("after", "must be the `next` of an earlier answer") from None
+        raise InvalidParameter.of("after", "next") from None
 
 
 ROUTES = (

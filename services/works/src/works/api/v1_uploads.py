@@ -25,7 +25,7 @@ async def announce_upload(request: Request[Deps]) -> Answer:
     deps, user_id, key = request.deps, request.user_id, request.idempotency_key
     asked: shapes.NewDirectUpload = request.body
     if asked.size_bytes > deps.intake.bytes_max:
-        raise FileTooLarge(f"a file may have at most {deps.intake.bytes_max} bytes")
+        raise FileTooLarge.of("size_bytes", "bytes", most=deps.intake.bytes_max)
     upload_id = derived_id(user_id, _ANNOUNCE, key) if key else new_id()
     incoming = incoming_key(user_id, upload_id)
     async with deps.db.transaction() as tx:
@@ -62,7 +62,7 @@ async def complete_upload(request: Request[Deps]) -> Answer:
     if info is None:
         raise FileNotFound("nothing was put under this upload yet")
     if info.size > deps.intake.bytes_max:
-        raise FileTooLarge(f"a file may have at most {deps.intake.bytes_max} bytes")
+        raise FileTooLarge.of("size_bytes", "bytes", most=deps.intake.bytes_max)
     async with deps.intake.receive(deps.objects.open(incoming)) as spooled:
         saved = await store_picture(deps, spooled, file_id=upload_id, user_id=user_id)
     await deps.objects.delete(incoming)

@@ -44,10 +44,10 @@ _SMALL_QUALITY = 80
 
 
 class Refused(Exception):
-    """Not a picture we take. The reason is `too-large` or `unreadable`."""
+    """Not a picture we take. The reason is `too-large` or `unreadable`, the slug a sentence of `common.messages`."""
 
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(detail)
+    def __init__(self, reason: str, slug: str) -> None:
+        super().__init__(slug)
         self.reason = reason
 
 
@@ -116,12 +116,12 @@ def _answer(job: dict[str, Any], limits: Limits) -> dict[str, Any]:
             return _shrink(Path(job["source"]), Path(job["target"]), job["format"], job["side_px"], limits)
         return _clean(Path(job["source"]), Path(job["target"]), job["format"], limits)
     except Refused as error:
-        return {"refused": error.reason, "detail": str(error)}
+        return {"refused": error.reason, "slug": str(error)}
     except MemoryError:
-        return {"refused": "unreadable", "detail": "decoding takes too much memory"}
+        return {"refused": "unreadable", "slug": "decoding-too-heavy"}
     except Exception as error:
         # Whatever a decoder trips over, the file is at fault: it is refused, and the process is good for the next one.
-        return {"refused": "unreadable", "detail": f"cannot be decoded ({type(error).__name__})"}
+        return {"refused": "unreadable", "slug": "undecodable", "cause": type(error).__name__}
 
 
 def _clean(source: Path, target: Path, name: str, limits: Limits) -> dict[str, Any]:
@@ -171,14 +171,14 @@ def _check(opened: Image.Image, source: Path, name: str, limits: Limits) -> None
     """Everything that can be known from the headers, before a pixel is decoded."""
     width, height = opened.size
     if width < 1 or height < 1:
-        raise Refused("unreadable", "the picture is empty")
+        raise Refused("unreadable", "empty")
     if max(width, height) > limits.side_max or width * height > limits.pixels_max:
-        raise Refused("too-large", f"{width} x {height} pixels are too many")
+        raise Refused("too-large", "pixels")
     # A phone's JPEG may carry more pictures (depth, gain map) behind the first; that is no animation, and they go away with the rest.
     if name != "JPEG" and getattr(opened, "n_frames", 1) > 1:
-        raise Refused("unreadable", "animated pictures are not taken")
+        raise Refused("unreadable", "animated")
     if name == "JPEG" and source.read_bytes().count(_JPEG_SCAN) > _JPEG_SCANS_MAX:
-        raise Refused("unreadable", "the JPEG has too many scans")
+        raise Refused("unreadable", "scans")
 
 
 def _orientation_of(opened: Image.Image) -> int:

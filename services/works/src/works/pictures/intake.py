@@ -134,10 +134,10 @@ class Intake:
                     async for chunk in chunks:
                         size += len(chunk)
                         if size > size_bytes:
-                            raise FileTooLarge(f"{size_bytes} bytes were announced")
+                            raise FileTooLarge.of("body", "bytes-announced", announced=size_bytes)
                         await asyncio.to_thread(file.write, chunk)
                 if size != size_bytes:
-                    raise InvalidParameter.of("body", f"has {size} bytes, {size_bytes} were announced")
+                    raise InvalidParameter.of("body", "bytes-announced", announced=size_bytes)
                 await self._objects.put_file(key, path, "application/octet-stream")
         finally:
             path.unlink(missing_ok=True)
@@ -149,7 +149,7 @@ class Intake:
             async for chunk in chunks:
                 size += len(chunk)
                 if size > bytes_max:
-                    raise FileTooLarge(f"a file may have at most {bytes_max} bytes")
+                    raise FileTooLarge.of("body", "bytes", most=bytes_max)
                 digest.update(chunk)
                 waiting += chunk
                 if not head and len(waiting) >= _HEAD_BYTES:
@@ -177,9 +177,9 @@ def _room() -> Iterator[None]:
 def _format_of(head: bytes) -> str:
     """JPEG, PNG or WEBP by the first bytes; raises FileTypeRefused for everything else, FileUnreadable for nothing at all."""
     if not head:
-        raise FileUnreadable("the file is empty")
+        raise FileUnreadable.of("body", "empty")
     found = filetype.guess(head)
     picture_format = _FORMATS.get(found.mime) if found is not None else None
     if picture_format is None:
-        raise FileTypeRefused("only JPEG, PNG and WebP pictures are taken")
+        raise FileTypeRefused.of("body", "picture-kind")
     return picture_format

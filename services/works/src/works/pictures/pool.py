@@ -142,7 +142,9 @@ class PicturePool:
         finally:
             self._waiting -= 1
         if "refused" in answer:
-            raise _REFUSALS[answer["refused"]](answer["detail"])
+            if "cause" in answer:
+                log.info("picture.undecodable", cause=answer["cause"])
+            raise _REFUSALS[answer["refused"]].of("body", answer["slug"])
         return answer
 
     async def close(self) -> None:
@@ -174,7 +176,7 @@ class PicturePool:
 def _refusal_for(gone: _Gone) -> ServiceError:
     log.warning("picture.process_ended", cause=gone.cause)
     if -gone.cause in (signal.SIGXCPU, signal.SIGXFSZ):
-        return FileUnreadable("the picture takes too much to decode")
+        return FileUnreadable.of("body", "decoding-too-heavy")
     if -gone.cause in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL):
-        return FileUnreadable("the picture cannot be decoded")
+        return FileUnreadable.of("body", "undecodable")
     return Unavailable("the process that decoded the picture ended", retry_after_seconds=2)

@@ -6,6 +6,7 @@ from uuid import UUID
 import orjson
 from pydantic import BeforeValidator, Field, StringConstraints
 
+from common.messages import wrong
 from common.web import Model, Moment
 from common.web.song import SongPageQuery
 from works.domain import TAG_LENGTH_MAX, Kind, Status
@@ -20,7 +21,7 @@ def _tags_of_form(given: Any) -> Any:
         except ValueError:
             return given
         if any(isinstance(one, str) and "\x00" in one for one in found):
-            raise ValueError("must not contain NUL")
+            raise wrong("nul")
         return found
     return given
 

@@ -1,0 +1,65 @@
+"""Every sentence that the code can say about a field is in the catalogue, in both languages, with what it names."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from common.errors import every_error
+from common.messages import field_text, known_field_slugs
+
+ROOT = Path(__file__).parents[1]
+SOURCES = sorted([*ROOT.glob("services/*/src/**/*.py"), *(ROOT / "libs/common/src/common").rglob("*.py")])
+SHAPES = [path for path in SOURCES if "schemas" in path.parts or path.name == "model.py"]
+
+
+def calls(path: Path) -> Iterator[ast.Call]:
+    return (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call))
+
+
+REFUSALS = frozenset(every_error())
+
+
+def slug_of(call: ast.Call) -> ast.expr | None:
+    """Where a call says by a slug what is wrong with a field."""
+    match call:
+        case ast.Call(func=ast.Name(id="wrong"), args=[slug]):
+            return slug
+        case ast.Call(func=ast.Attribute(value=ast.Name(id=refusal), attr="of"), args=[_, slug]) if refusal in REFUSALS:
+            return slug
+        case ast.Call(func=ast.Name(id="Refused"), args=[ast.Constant(value="unreadable" | "too-large"), slug]):
+            return slug
+    return None
+
+
+def sentences() -> Iterator[tuple[str, str, dict[str, str]]]:
+    """Each slug that stands in the code: where, and what is named beside it."""
+    for path in SOURCES:
+        for call in calls(path):
+            slug = slug_of(call)
+            choices = [slug.body, slug.orelse] if isinstance(slug, ast.IfExp) else [slug]
+            for one in choices:
+                if isinstance(one, ast.Constant):
+                    yield f"{path.relative_to(ROOT)}:{call.lineno}", one.value, {said.arg: "9" for said in call.keywords if said.arg}
+
+
+def test_every_slug_in_the_code_has_its_sentence() -> None:
+    found = list(sentences())
+    assert len(found) > 60
+    for place, slug, params in found:
+        assert slug in known_field_slugs(), place
+        assert field_text(slug, "zh", params) != field_text(slug, "en", params), place
+
+
+def test_every_sentence_of_our_own_is_said_somewhere() -> None:
+    ours = {slug for slug in known_field_slugs() if "_" not in slug}
+    constants = (node for path in SOURCES if path.name != "messages.py" for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant))
+    by_pydantic = {"null", "string", "number", "boolean", "list", "object", "uuid", "time", "choice", "url", "invalid"}
+    assert ours - {node.value for node in constants} - by_pydantic == set()
+
+
+@pytest.mark.parametrize("path", SHAPES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_validator_says_what_is_wrong_by_a_slug(path: Path) -> None:
+    """The sentence of a plain ValueError would be lost: nobody knows it in another language."""
+    assert [call.lineno for call in calls(path) if isinstance(call.func, ast.Name) and call.func.id in ("ValueError", "PydanticCustomError")] == []
