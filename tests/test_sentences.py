@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from common.errors import every_error
-from common.messages import field_text, known_field_slugs
+from common.messages import field_text, known_field_slugs, step_text
+from generation.providers.local.songs import PARTS
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted([*ROOT.glob("services/*/src/**/*.py"), *(ROOT / "libs/common/src/common").rglob("*.py")])
@@ -57,6 +58,19 @@ def test_every_sentence_of_our_own_is_said_somewhere() -> None:
     constants = (node for path in SOURCES if path.name != "messages.py" for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant))
     by_pydantic = {"null", "string", "number", "boolean", "list", "object", "uuid", "time", "choice", "url", "invalid"}
     assert ours - {node.value for node in constants} - by_pydantic == set()
+
+
+def test_every_step_that_people_see_has_a_word_in_both_languages() -> None:
+    """Of what works in a task; engines of others may say what they like."""
+    steps = {name for name, _, _ in PARTS}
+    for path in (ROOT / "services/generation/src/generation").rglob("*.py"):
+        for call in calls(path):
+            name = call.func.attr if isinstance(call.func, ast.Attribute) else call.func.id if isinstance(call.func, ast.Name) else ""
+            if name in ("Step", "report", "report_once", "_tell_step"):
+                steps |= {one.value for arg in call.args for one in ast.walk(arg) if isinstance(one, ast.Constant) and isinstance(one.value, str)}
+    assert {"started", "film stock", "melody", "look at the photo"} <= steps
+    assert {step for step in steps if step_text(step, "zh").isascii()} == set()
+    assert {step for step in steps if step_text(step, "en") != step} == set()
 
 
 @pytest.mark.parametrize("path", SHAPES, ids=lambda path: str(path.relative_to(ROOT)))

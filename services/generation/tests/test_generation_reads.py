@@ -2,7 +2,7 @@
 
 import asyncio
 from datetime import timedelta
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -10,6 +10,7 @@ from common.clock import FakeClock
 from common.db import Database
 from common.events import Item
 from common.ids import new_id
+from common.messages import Lang, failure_slug, text
 from common.objects import thumbnail_key
 from generation import commands
 from generation.domain import Arrival, Attempt, AttemptEnd, Brief, Claim, Failure, Finish, ItemRow, Outcome
@@ -105,11 +106,12 @@ async def test_a_failed_task_says_why_in_the_callers_language(edge: Any, db: Dat
     (mine,) = await claim()
     await finish(db, mine, failures={0: Failure(reason, "a secret of the engine")})
     sentences = set()
-    for lang in ("zh", "en"):
+    for lang in get_args(Lang):
         _, body, _ = await edge.call("GET", f"/api/tasks/{task.task_id}", user, headers={"Accept-Language": lang})
         shown = body["data"]["task"]
         assert (shown["status"], shown["error_code"], body["data"]["work"]) == ("failed", code, None)
         assert "secret" not in shown["error"]
+        assert shown["error"] == text(failure_slug(reason), lang)
         sentences.add(shown["error"])
     assert len(sentences) == 2
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, cast
+from typing import Any, cast, get_args
 from uuid import UUID
 
 import aiohttp
@@ -17,7 +17,9 @@ from common.auth import Authenticator, FixedKeys, TokenSigner, kid_of, make_key
 from common.db import Database
 from common.errors import AccountDisabled, Unauthorized
 from common.events import CreditsChanged, Event, Item, TaskCancelled, TaskCompleted, TaskFailed, TaskProgressed, WorkCreated
+from common.events.tasks import FailureReason
 from common.ids import UserId, new_id
+from common.messages import failure_slug, text
 from common.objects import UrlSigner
 from common.revocations import Revocation
 from common.web import build_application
@@ -43,8 +45,8 @@ class Notify:
         async with self.deps.db.transaction() as tx:
             await on_news(self.deps, tx, events)
 
-    async def connect(self, user_id: UUID, **extra: Any) -> tuple[aiohttp.ClientWebSocketResponse, dict[str, Any]]:
-        ws = await self.http.ws_connect(self.url + "/ws")
+    async def connect(self, user_id: UUID, *, accept_language: str = "", **extra: Any) -> tuple[aiohttp.ClientWebSocketResponse, dict[str, Any]]:
+        ws = await self.http.ws_connect(self.url + "/ws", headers={"Accept-Language": accept_language})
         await ws.send_json({"type": "auth", "token": self.token(user_id), **extra})
         return ws, await ws.receive_json(timeout=5)
 
@@ -186,7 +188,7 @@ async def test_every_type_of_news_has_its_frame(notify: Notify) -> None:
         completed(user, kind="song", title="Amber", items=(song,), lyrics="la"),
     )
     failed, cancelled, work, song_frame = [await ws.receive_json(timeout=5) for _ in range(4)]
-    assert (failed["type"], failed["error"]) == ("task_failed", "the deadline passed")
+    assert (failed["type"], failed["error"], failed["reason"]) == ("task_failed", "任务超时", "timeout")
     assert cancelled["type"] == "task_cancelled"
     assert (work["type"], work["work_id"]) == ("work_created", str(ids["work_id"]))
     result = song_frame["result"]
@@ -194,6 +196,51 @@ async def test_every_type_of_news_has_its_frame(notify: Notify) -> None:
     assert "/files/results/a/0-ab.ogg" in result["audioUrl"]
     assert result["audioUrls"] == [result["audioUrl"]]
     assert "cover-ab.webp" in result["imageUrl"]
+
+
+@pytest.mark.parametrize("reason", get_args(FailureReason))
+async def test_a_failure_is_told_by_its_reasons_sentence_and_never_by_what_an_engine_said(notify: Notify, reason: FailureReason) -> None:
+    user = new_id()
+    ids = {"task_id": new_id(), "user_id": user, "work_id": new_id()}
+    ws, _ = await notify.connect(user)
+    await notify.tell(envelope(TaskFailed(sequence=3, kind="song", asked=1, delivered=0, reason=reason, message="a secret of the engine", **ids)))
+    assert (await ws.receive_json(timeout=60))["error"] == text(failure_slug(reason), "zh")
+
+
+async def test_a_socket_speaks_the_language_of_its_handshake_and_chinese_without_one(notify: Notify) -> None:
+    user = new_id()
+    sockets = [(await notify.connect(user, accept_language=wish), lang) for wish, lang in (("", "zh"), ("en-GB, zh;q=0.5", "en"), ("fr", "zh"))]
+    ids = {"task_id": new_id(), "user_id": user}
+    step = {"sequence": 2, "kind": "song", "claim_no": 1, "stage": "running", "progress": 10}
+    await on_task_progressed(notify.deps, [envelope(TaskProgressed(n=1, message="melody", **step, **ids))])
+    for (ws, hello), lang in sockets:
+        assert hello["message"] == {"zh": "认证成功", "en": "authenticated"}[lang]
+        assert (await ws.receive_json(timeout=60))["message"] == {"zh": "旋律", "en": "melody"}[lang]
+    failed = TaskFailed(sequence=3, kind="song", asked=1, delivered=0, reason="timeout", message="x", work_id=ids["task_id"], **ids)
+    await notify.tell(envelope(failed))
+    for (ws, _), lang in sockets:
+        assert (await ws.receive_json(timeout=60))["error"] == {"zh": "任务超时", "en": "The task took too long."}[lang]
+        await ws.send_json({"type": "nonsense"})
+        assert (await ws.receive_json(timeout=60))["message"] == {"zh": "未知的帧类型", "en": "This type of frame is not known."}[lang]
+        await ws.receive(timeout=60)
+        assert ws.close_code == 4501
+
+
+async def test_a_frame_stored_before_is_read_in_the_language_of_who_comes_back(notify: Notify) -> None:
+    user = new_id()
+    ids = {"task_id": new_id(), "user_id": user, "work_id": new_id()}
+    await notify.tell(envelope(TaskFailed(sequence=3, kind="song", asked=1, delivered=0, reason="moderation_rejected", message="x", **ids)))
+    for wish, sentence in (("en", "The content was rejected by moderation."), ("", "内容未通过审核")):
+        ws, _ = await notify.connect(user, accept_language=wish, resume={"seq": 0})
+        assert (await ws.receive_json(timeout=60))["error"] == sentence
+
+
+async def test_a_step_that_no_catalogue_knows_says_itself(notify: Notify) -> None:
+    user = new_id()
+    ws, _ = await notify.connect(user)
+    step = TaskProgressed(sequence=2, task_id=new_id(), user_id=user, kind="travel", claim_no=1, n=1, progress=5, stage="running", message="of tomorrow")
+    await on_task_progressed(notify.deps, [envelope(step)])
+    assert (await ws.receive_json(timeout=60))["message"] == "of tomorrow"
 
 
 async def test_progress_only_rises_is_merged_and_stops_at_the_end(notify: Notify) -> None:
@@ -310,7 +357,9 @@ async def test_nothing_is_said_before_the_welcome(notify: Notify) -> None:
 async def test_a_bad_first_frame_is_told_why_and_closed(notify: Notify, first: Any, code: int) -> None:
     ws = await notify.http.ws_connect(notify.url + "/ws")
     await ws.send_str(json.dumps(first))
-    assert (await ws.receive_json(timeout=5))["type"] == "error"
+    said = await ws.receive_json(timeout=5)
+    assert said["type"] == "error"
+    assert not said["message"].isascii()
     message = await ws.receive(timeout=5)
     assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, code)
 

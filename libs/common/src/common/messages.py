@@ -47,7 +47,81 @@ _TEXTS: Mapping[str, tuple[str, str]] = {
     "method-not-allowed": ("不支持该请求方法", "This method is not allowed here."),
     "media-type-refused": ("不支持的内容类型", "This content type is not accepted."),
     "route-not-found": ("请求的接口不存在", "There is no such route."),
+    "authenticated": ("认证成功", "authenticated"),
+    "auth-frame-missing": ("没有收到认证帧", "No auth frame came."),
+    "auth-frame-broken": ("第一帧必须是 {type: auth, token}", "The first frame must be {type: auth, token}."),
+    "ack-frame-broken": ("ack 帧缺少 seq", "An ack needs a seq."),
+    "frame-broken": ("帧不是 JSON 对象", "The frame is not a JSON object."),
+    "frame-unknown": ("未知的帧类型", "This type of frame is not known."),
+    "frame-not-text": ("只接受文本帧", "Only text frames are taken."),
+    "too-many-sockets": ("打开的连接过多", "Too many sockets are open."),
 }
+
+_FAILURES: Mapping[str | None, str] = {"timeout": "deadline-passed", "moderation_rejected": "moderation-rejected"}
+
+_STEPS: Mapping[str, str] = {
+    "started": "开始处理",
+    "looking at the photo": "查看照片",
+    "kept": "已保存",
+    "done": "完成",
+    "the workflow runs": "工作流运行中",
+    "develop": "显影",
+    "label and save": "标注并保存",
+    "balance colours": "平衡色彩",
+    "set exposure": "调整曝光",
+    "local contrast": "局部对比",
+    "contrast curve": "对比曲线",
+    "split toning": "分离色调",
+    "vignette": "暗角",
+    "sky glow": "天空辉光",
+    "low sun over the water": "水面夕照",
+    "light leak": "漏光",
+    "wet paving": "湿润路面",
+    "lamps in the rain": "雨中灯光",
+    "rain": "雨丝",
+    "halftone shadows": "网点阴影",
+    "neutral light": "中性光",
+    "key light": "主光",
+    "window light": "窗光",
+    "clear sky": "晴空",
+    "own tint": "专属色调",
+    "halation": "光晕",
+    "film stock": "胶片色彩",
+    "film grain": "胶片颗粒",
+    "white border": "白边",
+    "wet in wet": "湿画法",
+    "washes": "水彩渲染",
+    "watercolour paper": "水彩纸",
+    "two inks": "双色油墨",
+    "three inks": "三色油墨",
+    "fine screen": "细网点",
+    "poster": "海报",
+    "pencil by dodge": "铅笔素描",
+    "sketchbook": "速写本",
+    "instant chemistry": "拍立得显影",
+    "instant frame": "拍立得边框",
+    "flat shapes": "平面色块",
+    "art paper": "艺术纸",
+    "red filter": "红色滤镜",
+    "dark matte": "深色衬纸",
+    "stones": "石面纹理",
+    "seamless backdrop": "无缝背景",
+    "colour chips": "色卡",
+    "postmark": "邮戳",
+    "look at the photo": "查看照片",
+    "read the words": "阅读文字",
+    "compose": "作曲",
+    "pads": "铺底音色",
+    "bass": "贝斯",
+    "arpeggio": "琶音",
+    "melody": "旋律",
+    "voice": "人声",
+    "percussion": "打击乐",
+    "mix and master": "混音与母带",
+    "encode": "编码",
+    "cover": "封面",
+}
+"""What a worker or an engine is doing, by the words it says itself, which are English."""
 
 _FIELD_TEXTS: Mapping[str, tuple[str, str]] = {
     "missing": ("不能为空", "is required"),
@@ -164,6 +238,16 @@ def text(slug: str, lang: Lang) -> str:
     """The sentence for a slug; an unknown slug says itself."""
     known = _TEXTS.get(slug)
     return slug if known is None else known[0 if lang == "zh" else 1]
+
+
+def failure_slug(reason: str | None) -> str:
+    """The slug of why a task failed, for people: whatever else went wrong with an engine, it made nothing."""
+    return _FAILURES.get(reason, "provider-failed")
+
+
+def step_text(step: str, lang: Lang) -> str:
+    """What is being done for a task; a step that is not known says itself."""
+    return _STEPS.get(step, step) if lang == "zh" else step
 
 
 def field_text(slug: str, lang: Lang, params: Mapping[str, Any] = MappingProxyType({})) -> str:

@@ -26,7 +26,7 @@ from common.revocations import on_session_revoked
 from notify import commands, store
 from notify.deps import Deps
 from notify.domain import Bought, Delivery, News
-from notify.schemas.frames import render_credits, render_progress
+from notify.schemas.frames import render_credits
 
 subscriptions = Subscriptions(group="notify")
 subscriptions.overhear(SessionRevoked)(on_session_revoked)
@@ -68,7 +68,7 @@ async def on_task_progressed(deps: Deps, events: Sequence[Event[TaskProgressed]]
     for event in events:
         fact = event.fact
         if hub.is_connected(fact.user_id) and hub.moves_on(task_id := str(fact.task_id), (fact.claim_no, fact.n)):
-            hub.push_progress(fact.user_id, task_id, render_progress(fact, now_ms))
+            hub.push_progress(fact, task_id, now_ms)
 
 
 @subscriptions.overhear(CreditsChanged)

@@ -14,10 +14,12 @@ import structlog
 from aiohttp import web
 
 from common.errors import AccountDisabled
+from common.events import TaskProgressed
 from common.ids import new_id
+from common.messages import Lang
 from common.revocations import Revocation, Revocations
 from notify.domain import Notice
-from notify.schemas.frames import SignUrl, render_notice
+from notify.schemas.frames import SignUrl, render_notice, render_progress
 
 log = structlog.get_logger()
 
@@ -48,8 +50,10 @@ class Connection:
         expires_at: float,
         session_id: str | None = None,
         revocation_number: int = 0,
+        lang: Lang = "zh",
     ) -> None:
         self.user_id = user_id
+        self.lang = lang
         self.ws = ws
         self.expires_at = expires_at
         self.session_id = session_id
@@ -77,7 +81,7 @@ class Connection:
             return
         if notice.seq == self.sent + 1:
             self.sent = notice.seq
-            self._put(self._hub.render(notice), seconds=_HINT_SECONDS if notice.type == "work_created" else 0)
+            self._put(self._hub.render(notice, self.lang), seconds=_HINT_SECONDS if notice.type == "work_created" else 0)
         else:
             self.catch_up()
 
@@ -173,7 +177,7 @@ class Connection:
                 notices = await self._hub.list_notices(self.user_id, after_seq=self.sent, limit=_PAGE)
                 for notice in notices:
                     self.sent = notice.seq
-                    self._put(self._hub.render(notice))
+                    self._put(self._hub.render(notice, self.lang))
                 while len(self._frames) >= _PAGE and not self._closed:
                     await asyncio.sleep(0.01)  # a client that reads slowly is not given the whole feed at once
                 if len(notices) < _PAGE and self._known_seq <= self.sent:
@@ -248,9 +252,9 @@ class Hub:
         self._ended: dict[str, None] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
-    def render(self, notice: Notice) -> bytes:
+    def render(self, notice: Notice, lang: Lang) -> bytes:
         """A notice's frame, URLs signed now."""
-        return render_notice(notice, self._sign)
+        return render_notice(notice, self._sign, lang)
 
     def is_connected(self, user_id: UUID) -> bool:
         return user_id.int in self._by_user
@@ -301,9 +305,13 @@ class Hub:
         _remember(self._progress, task_id, order)
         return True
 
-    def push_progress(self, user_id: UUID, task_id: str, frame: bytes) -> None:
-        """A step of a running task."""
-        for connection in self._by_user.get(user_id.int, ()):
+    def push_progress(self, fact: TaskProgressed, task_id: str, at_ms: int) -> None:
+        """A step of a running task, rendered once for sockets of one language that follow each other."""
+        frame, lang = b"", None
+        for connection in self._by_user.get(fact.user_id.int, ()):
+            if connection.lang != lang:
+                lang = connection.lang
+                frame = render_progress(fact, at_ms, lang)
             connection.hint("progress", task_id, frame)
 
     def push_credits(self, user_id: UUID, asset: str, version: int, frame: bytes) -> None:

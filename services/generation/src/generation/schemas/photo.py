@@ -9,8 +9,7 @@ from pydantic import AfterValidator, Field, StringConstraints
 
 from common.errors import ServiceError
 from common.events import Item
-from common.events.tasks import FailureReason
-from common.messages import text, wrong
+from common.messages import failure_slug, text, wrong
 from common.objects import thumbnail_key
 from common.web import Model, Moment, Query, Whole
 from common.web.photo import Ok, Page, PageQuery
@@ -28,8 +27,7 @@ CANCELLED_TEXT = {"zh": "任务已取消", "en": "The task was cancelled."}
 
 STATUSES: Mapping[State, PhotoStatus] = {"queued": "pending", "running": "processing", "completed": "completed", "failed": "failed", "cancelled": "cancelled"}
 STATES: Mapping[PhotoStatus, State] = {status: state for state, status in STATUSES.items()}
-_FAILURES: Mapping[FailureReason, tuple[int, str]] = {"timeout": (50003, "deadline-passed"), "moderation_rejected": (50004, "moderation-rejected")}
-_PROVIDER_FAILED = (50002, "provider-failed")
+_FAILURE_CODES: Mapping[str, int] = {"provider-failed": 50002, "deadline-passed": 50003, "moderation-rejected": 50004}
 
 
 def bounded_parameters(parameters: dict[str, Any]) -> dict[str, Any]:
@@ -265,9 +263,8 @@ def percent_of(task: Task, arrived: int, percent: int | None) -> int:
 def _failure_of(task: Task, to: Rendering) -> tuple[int, str] | None:
     if task.state != "failed":
         return None
-    reason = task.outcome.reason if task.outcome else None
-    code, slug = _FAILURES.get(reason, _PROVIDER_FAILED) if reason else _PROVIDER_FAILED
-    return code, text(slug, to.lang)
+    slug = failure_slug(task.outcome.reason if task.outcome else None)
+    return _FAILURE_CODES[slug], text(slug, to.lang)
 
 
 def render_work(task: Task, items: Sequence[Item], *, to: Rendering, kept: OwnedWork | None) -> PhotoWork | None:

@@ -12,9 +12,11 @@ from aiohttp import WSMsgType, web
 from pydantic import Field, ValidationError
 
 from common.auth import Principal
-from common.errors import AccountDisabled, Forbidden, InvalidParameter, ServiceError
+from common.errors import AccountDisabled, Forbidden, InvalidParameter, RateLimited, ServiceError, Unauthorized
 from common.ids import new_id
+from common.messages import Lang, text
 from common.web import Model, Request, Whole
+from common.web.dialects import language_of
 from notify import store
 from notify.deps import Deps
 from notify.domain import resumable
@@ -48,10 +50,10 @@ class AckFrame(Model):
 
 @dataclass(frozen=True, slots=True)
 class Refused(Exception):
-    """Say why, then close with this code."""
+    """Say why, by a slug of `common.messages`, then close with this code."""
 
     code: int
-    message: str
+    slug: str
 
 
 async def open_socket(request: Request[Deps]) -> web.StreamResponse:
@@ -60,16 +62,17 @@ async def open_socket(request: Request[Deps]) -> web.StreamResponse:
     _check_origin(deps, request.http)
     if "token" in request.http.query:
         raise InvalidParameter.of("token", "token-in-address")
+    lang = language_of(request.http.headers.get("Accept-Language"), "photo")
     ws = web.WebSocketResponse(compress=False, autoping=False, max_msg_size=deps.settings.frame_bytes_max, timeout=2.0)
     if not ws.can_prepare(request.http).ok:
         raise InvalidParameter("this address answers WebSocket requests only")
     await ws.prepare(request.http)
     connection: Connection | None = None
     try:
-        connection = await _authenticate(deps, request.http, ws)
+        connection = await _authenticate(deps, request.http, ws, lang)
         await _serve(deps, connection)
     except Refused as refused:
-        await _refuse(ws, refused)
+        await _refuse(ws, refused.code, text(refused.slug, lang))
     except ConnectionResetError:
         pass  # left before saying who it was
     finally:
@@ -88,16 +91,16 @@ def _check_origin(deps: Deps, http: web.Request) -> None:
         raise Forbidden("this origin may not open a socket")
 
 
-async def _authenticate(deps: Deps, http: web.Request, ws: web.WebSocketResponse) -> Connection:
+async def _authenticate(deps: Deps, http: web.Request, ws: web.WebSocketResponse, lang: Lang) -> Connection:
     try:
         async with asyncio.timeout(deps.settings.auth_seconds):
             frame = await _first_frame(ws)
     except TimeoutError:
-        raise Refused(NO_AUTH, "no auth frame came") from None
+        raise Refused(NO_AUTH, "auth-frame-missing") from None
     principal = await _principal(deps, frame.token)
     assert principal.user_id is not None
     if deps.hub.is_full(principal.user_id):
-        raise Refused(TOO_MANY_SOCKETS, "too many sockets of this user")
+        raise Refused(TOO_MANY_SOCKETS, "too-many-sockets")
     if http.transport is None:
         raise ConnectionResetError
     connection = Connection(
@@ -108,6 +111,7 @@ async def _authenticate(deps: Deps, http: web.Request, ws: web.WebSocketResponse
         expires_at=principal.expires_at.timestamp(),
         session_id=principal.session_id,
         revocation_number=principal.revocation_number,
+        lang=lang,
     )
     deps.hub.add(connection)  # registered first, then read: nothing stored in between is missed
     try:
@@ -130,22 +134,22 @@ async def _first_frame(ws: web.WebSocketResponse) -> AuthFrame:
             try:
                 return AuthFrame.model_validate(payload)
             except ValidationError:
-                raise Refused(BAD_FRAME, "the first frame must be {type: auth, token}") from None
+                raise Refused(BAD_FRAME, "auth-frame-broken") from None
         if message.type in (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR):
             raise ConnectionResetError
         if message.type == WSMsgType.BINARY:
-            raise Refused(BAD_FRAME, "only text frames are taken")
+            raise Refused(BAD_FRAME, "frame-not-text")
 
 
 async def _principal(deps: Deps, token: str) -> Principal:
     try:
         principal = await deps.authenticator.principal_of(token)
-    except AccountDisabled:
-        raise Refused(DISABLED, "the account is disabled") from None
+    except AccountDisabled as error:
+        raise Refused(DISABLED, error.slug) from None
     except ServiceError as error:
-        raise Refused(4000 if error.retryable else BAD_TOKEN, "the token is not valid" if not error.retryable else "try again") from None
+        raise Refused(4000 if error.retryable else BAD_TOKEN, error.slug) from None
     if principal.user_id is None:
-        raise Refused(BAD_TOKEN, "the token is not a user's")
+        raise Refused(BAD_TOKEN, Unauthorized.slug)
     return principal
 
 
@@ -155,7 +159,12 @@ async def _welcome(deps: Deps, connection: Connection, resume: Resume | None) ->
     connection.sent = resume.seq if resume is not None and recovered else head.seq
     connection.welcome(
         frames.render_auth_success(
-            "authenticated", session=new_id(), epoch=head.epoch, seq=head.seq, recovered=recovered or resume is None, missed=head.seq - connection.sent
+            text("authenticated", connection.lang),
+            session=new_id(),
+            epoch=head.epoch,
+            seq=head.seq,
+            recovered=recovered or resume is None,
+            missed=head.seq - connection.sent,
         )
     )
 
@@ -168,13 +177,13 @@ async def _serve(deps: Deps, connection: Connection) -> None:
             window, count = connection.heard_at, 0
         count += 1
         if count > deps.settings.frames_per_second_max:
-            raise Refused(TOO_MANY_FRAMES, "too many frames")
+            raise Refused(TOO_MANY_FRAMES, RateLimited.slug)
         if message.type == WSMsgType.TEXT:
             await _hear(deps, connection, _parse(message.data))
         elif message.type == WSMsgType.PING:
             await connection.ws.pong(message.data)
         elif message.type == WSMsgType.BINARY:
-            raise Refused(BAD_FRAME, "only text frames are taken")
+            raise Refused(BAD_FRAME, "frame-not-text")
 
 
 async def _hear(deps: Deps, connection: Connection, payload: dict[str, Any]) -> None:
@@ -185,28 +194,28 @@ async def _hear(deps: Deps, connection: Connection, payload: dict[str, Any]) -> 
             try:
                 mark = AckFrame.model_validate(payload)
             except ValidationError:
-                raise Refused(BAD_FRAME, "ack needs a seq") from None
+                raise Refused(BAD_FRAME, "ack-frame-broken") from None
             await store.save_read_mark(deps.db, connection.user_id, mark.seq)
         case _:
-            raise Refused(BAD_FRAME, "unknown type of frame")
+            raise Refused(BAD_FRAME, "frame-unknown")
 
 
 def _parse(text: str) -> dict[str, Any]:
     try:
         payload = orjson.loads(text)
     except (orjson.JSONDecodeError, RecursionError, UnicodeEncodeError):
-        raise Refused(BAD_FRAME, "the frame is not JSON") from None
+        raise Refused(BAD_FRAME, "frame-broken") from None
     if not isinstance(payload, dict):
-        raise Refused(BAD_FRAME, "the frame is not a JSON object")
+        raise Refused(BAD_FRAME, "frame-broken")
     return payload
 
 
-async def _refuse(ws: web.WebSocketResponse, refused: Refused) -> None:
+async def _refuse(ws: web.WebSocketResponse, code: int, sentence: str) -> None:
     if ws.closed:
         return
     try:
-        await ws.send_str(frames.render_error(refused.message).decode())
-        await ws.close(code=refused.code, message=refused.message.encode())
+        await ws.send_str(frames.render_error(sentence).decode())
+        await ws.close(code=code, message=sentence.encode())
     except ConnectionError:
         return
 

@@ -7,13 +7,14 @@ from uuid import UUID
 import orjson
 
 from common.events import CreditsChanged, TaskProgressed
+from common.messages import Lang, failure_slug, step_text, text
 from notify.domain import Notice
 
 SignUrl = Callable[[str], str]
 
 
-def render_notice(notice: Notice, sign: SignUrl) -> bytes:
-    """A stored frame; URLs are signed now, for the owner."""
+def render_notice(notice: Notice, sign: SignUrl, lang: Lang) -> bytes:
+    """A stored frame; URLs are signed now, for the owner, and sentences are in the language of the socket."""
     payload = notice.payload
     frame: dict[str, Any] = {"type": notice.type}
     match notice.type:
@@ -23,7 +24,7 @@ def render_notice(notice: Notice, sign: SignUrl) -> bytes:
             if payload["delivered"] < payload["asked"]:
                 frame["failed_count"] = payload["asked"] - payload["delivered"]
         case "task_failed":
-            frame |= {"task_id": payload["task_id"], "error": payload["message"], "reason": payload["reason"]}
+            frame |= {"task_id": payload["task_id"], "error": text(failure_slug(payload["reason"]), lang), "reason": payload["reason"]}
         case "task_cancelled":
             frame |= {"task_id": payload["task_id"], "delivered": payload["delivered"]}
             if payload["items"]:
@@ -34,14 +35,14 @@ def render_notice(notice: Notice, sign: SignUrl) -> bytes:
     return orjson.dumps(frame, default=str)
 
 
-def render_progress(fact: TaskProgressed, at_ms: int) -> bytes:
+def render_progress(fact: TaskProgressed, at_ms: int, lang: Lang) -> bytes:
     """A volatile frame: may be merged and lost."""
     return orjson.dumps(
         {
             "type": "task_progress",
             "task_id": fact.task_id,
             "progress": fact.progress,
-            "message": fact.message,
+            "message": step_text(fact.message, lang),
             "stage": fact.stage,
             "timestamp": at_ms,
             "volatile": True,
