@@ -15,7 +15,7 @@ from lab.dialects.page import PAGE, render
 from lab.dialects.photo.system import CLOSES, FRAMES, SOCKET
 from lab.dialects.plights import CAPS
 from lab.dialects.rows import Who
-from lab.dialects.shapes import MOMENT, WORD, Some
+from lab.dialects.shapes import MOMENT, SENTENCE, WORD, Some
 from lab.hostile.targets import EVERY
 from lab.openapi import Listener
 from lab.rig import rig_running
@@ -40,14 +40,14 @@ REQUIREMENTS = {
     """,
 }
 REFUSAL_OF = {
-    "photo": {"success": False, "message": WORD},
-    "song": {"code": int, "message": WORD, "details": dict, "timestamp": MOMENT},
+    "photo": {"success": False, "message": SENTENCE},
+    "song": {"code": int, "message": SENTENCE, "details": dict, "timestamp": MOMENT},
 }
 NOT_SHOWN = {"POST /api/credits/recharge": {10005}, "POST /points/purchase": {10005}}
 """Refusals a route names and no client can bring about: a song is asked for with the id of a photo, never with its bytes; an order's number of
 random letters would have to be taken."""
-CLOSED = {"error": {"type": "error", "message": WORD}}
-FIELDS = Some({"field": WORD, "message": WORD})
+CLOSED = {"error": {"type": "error", "message": SENTENCE}}
+FIELDS = Some({"field": WORD, "message": SENTENCE})
 every_row = pytest.mark.parametrize("row", TABLE, ids=str)
 every_guarded_row = pytest.mark.parametrize("row", [row for row in TABLE if row.auth in ("user", "admin")], ids=str)
 every_row_with_a_body = pytest.mark.parametrize("row", [row for row in TABLE if row.has_body and row.auth != "callback"], ids=str)

@@ -3,12 +3,15 @@
 import ast
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import orjson
 import pytest
 
 from common.errors import every_error
 from common.messages import field_text, known_field_slugs, step_text
 from generation.providers.local.songs import PARTS
+from lab.hostile import Answer, Case, judge
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted([*ROOT.glob("services/*/src/**/*.py"), *(ROOT / "libs/common/src/common").rglob("*.py")])
@@ -77,3 +80,20 @@ def test_every_step_that_people_see_has_a_word_in_both_languages() -> None:
 def test_a_validator_says_what_is_wrong_by_a_slug(path: Path) -> None:
     """The sentence of a plain ValueError would be lost: nobody knows it in another language."""
     assert [call.lineno for call in calls(path) if isinstance(call.func, ast.Name) and call.func.id in ("ValueError", "PydanticCustomError")] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/api/x", {"success": False, "message": "No."}),
+        ("/api/x", {"success": False, "message": "请求参数有误", "errors": [{"field": "x", "message": "is bad"}]}),
+        (
+            "/users",
+            {"code": 10001, "message": "请求有误", "details": {"errors": [{"field": "x", "message": "bad"}]}, "timestamp": "2026-01-01T00:00:00.000Z"},
+        ),
+    ],
+)
+def test_the_onslaught_notices_english_for_who_did_not_ask_for_it(path: str, body: dict[str, Any]) -> None:
+    answer = Answer(400, {"x-error-code": "10001", "x-request-id": "r", "content-type": "application/json"}, orjson.dumps(body))
+    assert ["English" in said for said in judge(Case("x", "POST", path), answer)] == [True]
+    assert judge(Case("x", "POST", path, {"Accept-Language": "en"}), answer) == []

@@ -51,6 +51,8 @@ HASH = Form("md5", r"[0-9a-f]{32}")
 ORDER_NO = Form("order number", r"ORDER\d{13}[A-Z0-9]{6}")
 TOKEN = Form("token", r"[\w-]+\.[\w-]+\.[\w-]+")
 WORD = Form("text", r".+")
+SENTENCE = Form("sentence", r".*[^\x00-\x7f].*")
+"""For people, in Chinese, because nobody here asks for another language."""
 _NAMES = {str: "text", int: "number", float: "number", bool: "true or false", object: "anything", dict: "object", list: "list"}
 
 

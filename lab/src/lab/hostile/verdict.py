@@ -1,7 +1,7 @@
 """Whether an answer to something hostile is one: never our fault, in the dialect's envelope, and silent about what we are made of."""
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -78,6 +78,8 @@ def judge(case: Case, answer: Answer) -> list[str]:
     if answer.status >= 400:
         path = case.target.partition("?")[0]
         wrong += judge_refusal(answer, path, is_head=case.method == "HEAD", problem="problem+json" in case.headers.get("Accept", ""))
+        if dialect_of(path) != "v1" and "Accept-Language" not in case.headers and case.method != "HEAD":
+            wrong += [f"English to somebody who reads Chinese: {said!r}" for said in _sentences(answer) if said.isascii()]
         if expected.codes and answer.headers.get("x-error-code") not in {str(code) for code in expected.codes}:
             wrong.append(f"code {answer.headers.get('x-error-code')}, not one of {sorted(expected.codes)}")
         if expected.field is not None and not wrong and not _names(answer, expected.field):
@@ -109,6 +111,17 @@ def judge_refusal(answer: Answer, path: str, *, is_head: bool = False, problem: 
     shape = {"photo": _photo, "song": _song, "v1": _problem}[dialect](body, answer.status, code)
     found = _LEAKS.search(orjson.dumps({name: value for name, value in body.items() if name not in _ECHOES})) if isinstance(body, dict) else None
     return wrong + ([f"{dialect}: {shape}"] if shape else []) + ([f"tells too much: {found[0]!r}"] if found else [])
+
+
+def _sentences(answer: Answer) -> Iterator[str]:
+    """What a refusal says to people; nothing of one that has no envelope, which is said elsewhere."""
+    try:
+        body = orjson.loads(answer.body)
+        details = body.get("details") or body
+        yield from (str(said) for said in (body.get("message"), body.get("title"), body.get("detail")) if said is not None)
+        yield from (str(one["message"]) for one in details.get("errors") or ())
+    except (ValueError, AttributeError, LookupError, TypeError):
+        return
 
 
 def _own_faults(answer: Answer) -> list[str]:

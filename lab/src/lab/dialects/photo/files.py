@@ -9,7 +9,7 @@ from common.ids import new_id
 from lab.dialects import plights
 from lab.dialects.photo.words import CAMEL_FILE, FILE, OK, data, row
 from lab.dialects.rows import Ask, Refusal, Row, at, bad
-from lab.dialects.shapes import WORD, Some
+from lab.dialects.shapes import SENTENCE, Some
 from lab.dialects.world import World, noise_bytes, photo_bytes, photo_data_url
 
 NO_ROOM = {"used_bytes": int, "bytes_max": int}
@@ -147,7 +147,7 @@ FILES: tuple[Row, ...] = (
         "/api/upload/:fileName",
         "user",
         "Delete an upload of mine",
-        {**OK, "message": WORD},
+        {**OK, "message": SENTENCE},
         _uploaded,
         Refusal(404, 60000, "unknown", at("/api/upload/nothing.jpg")),
         Refusal(404, 60000, "another's", _bobs_upload),

@@ -2,7 +2,7 @@
 
 from lab.dialects.photo.words import OK, ORDER, PAGE, TASK, USER_ROW, WORK, data, row
 from lab.dialects.rows import Ask, Refusal, Row, at
-from lab.dialects.shapes import WORD, Maybe, Some
+from lab.dialects.shapes import SENTENCE, WORD, Maybe, Some
 from lab.dialects.world import UNKNOWN, World
 
 
@@ -105,7 +105,7 @@ OPERATORS: tuple[Row, ...] = (
         "/api/admin/works/:work_id",
         "admin",
         "Delete anybody's work",
-        {**OK, "message": WORD},
+        {**OK, "message": SENTENCE},
         _admin_deletes,
         Refusal(404, 30000, "unknown", at(f"/api/admin/works/{UNKNOWN}")),
         Refusal(409, 30003, "its task still runs", _admin_deletes_growing),
@@ -144,7 +144,7 @@ OPERATORS: tuple[Row, ...] = (
         "/api/admin/config/:config_key",
         "admin",
         "Set it",
-        {**OK, "message": WORD},
+        {**OK, "message": SENTENCE},
         at("/api/admin/config/site_name", json={"config_value": "Darkroom"}),
         Refusal(404, 70001, "unknown", at("/api/admin/config/no_such_key", json={"config_value": 1})),
         Refusal(400, 10001, "not of its type", at("/api/admin/config/default_credits", json={"config_value": "many"})),

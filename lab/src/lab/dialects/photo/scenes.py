@@ -3,7 +3,7 @@
 from common.ids import new_id
 from lab.dialects.photo.words import OK, PAGE, SCENE, data, row
 from lab.dialects.rows import Ask, Refusal, Row, at, bad
-from lab.dialects.shapes import WORD, Some
+from lab.dialects.shapes import SENTENCE, WORD, Some
 from lab.dialects.world import World
 
 
@@ -89,7 +89,7 @@ SCENES: tuple[Row, ...] = (
         "/api/scenes/:scene_id",
         "admin",
         "Delete a scene",
-        {**OK, "message": WORD},
+        {**OK, "message": SENTENCE},
         _delete_scene,
         Refusal(404, 70000, "unknown", at("/api/scenes/no-such-scene")),
     ),

@@ -5,7 +5,7 @@ from typing import Any
 from lab.dialects.callers import FAILING
 from lab.dialects.photo.words import OK, PICTURE, row
 from lab.dialects.rows import Ask, MakeAsk, Refusal, Row, at
-from lab.dialects.shapes import ID, ORDER_NO, URL, WORD, Maybe, OneOf, Some
+from lab.dialects.shapes import ID, ORDER_NO, SENTENCE, URL, WORD, Maybe, OneOf, Some
 from lab.dialects.world import UNKNOWN, World, photo_data_url
 
 HEALTH = {"status": OneOf(("healthy", "degraded")), "timestamp": WORD, "uptime": float}
@@ -13,15 +13,15 @@ COMPLETE, FAILED = "/api/callback/task-complete", "/api/callback/task-failed"
 ASSET = OneOf(("credit", "point"))
 STORED = {"timestamp": int, "id": ID, "epoch": ID, "seq": int, "ts": int}
 FRAMES = {
-    "auth_success": {"type": "auth_success", "message": WORD, "session": ID, "epoch": ID, "seq": int, "recovered": bool, "missed": int},
+    "auth_success": {"type": "auth_success", "message": SENTENCE, "session": ID, "epoch": ID, "seq": int, "recovered": bool, "missed": int},
     "pong": {"type": "pong", "timestamp": int},
-    "task_progress": {"type": "task_progress", "task_id": ID, "progress": int, "message": str, "stage": str, "timestamp": int, "volatile": True},
+    "task_progress": {"type": "task_progress", "task_id": ID, "progress": int, "message": SENTENCE, "stage": str, "timestamp": int, "volatile": True},
     "task_complete": {"type": "task_complete", "task_id": ID, "result": {"images": Some(PICTURE), "ai_description": str}, **STORED},
     "task_complete (song)": {
         "type": "task_complete", "task_id": ID,
         "result": {"audioUrl": URL, "audioUrls": Some(URL), "imageUrl": Maybe(URL), "title": str, "lyrics": str, "duration": Maybe(float)}, **STORED,
     },
-    "task_failed": {"type": "task_failed", "task_id": ID, "error": WORD, "reason": WORD, **STORED},
+    "task_failed": {"type": "task_failed", "task_id": ID, "error": SENTENCE, "reason": WORD, **STORED},
     "task_cancelled": {"type": "task_cancelled", "task_id": ID, "delivered": int, **STORED},
     "work_created": {"type": "work_created", "work_id": ID, "task_id": Maybe(ID), "kind": WORD, "title": str, "public": bool, **STORED},
     "order_paid": {
@@ -58,7 +58,8 @@ CLOSES = {
 }
 """Every code a socket is closed with."""
 _CODES = "\n".join(f"| {code} | {why} |" for code, why in CLOSES.items())
-SOCKET = f"""A frame is JSON in one text message. The address takes no token, and a page only from the origin of the public address or one of `NOTIFY_ORIGINS`.
+SOCKET = f"""A frame is JSON in one text message, its sentences in the language of the handshake's `Accept-Language`, Chinese without one. The address takes
+no token, and a page only from the origin of the public address or one of `NOTIFY_ORIGINS`.
 
 The first answer is `auth_success`. Frames with `seq` are kept for 30 days: a `resume` gets all that came after it, in order, and `recovered: false` says that
 this was not possible (then read the lists again). Frames with `volatile` may be left out; what they say can be asked for. `task_complete` has

@@ -7,7 +7,7 @@ from common.ids import new_id
 from lab.dialects import plights
 from lab.dialects.photo.words import KIND, OK, PAGE, QUEUE, TASK, WORK, data, row
 from lab.dialects.rows import Ask, MakeAsk, Refusal, Row, at, bad
-from lab.dialects.shapes import ID, WORD, Maybe, Some
+from lab.dialects.shapes import ID, SENTENCE, Maybe, Some
 from lab.dialects.world import UNKNOWN, World, photo_bytes, photo_data_url
 
 
@@ -145,7 +145,7 @@ TASKS: tuple[Row, ...] = (
         "/api/tasks/:task_id/cancel",
         "user",
         "Stop a task; what was not delivered costs nothing",
-        {**OK, "message": WORD},
+        {**OK, "message": SENTENCE},
         _cancel,
         Refusal(409, 50001, "it has ended", _cancel_ended, data={"status": "completed"}),
         Refusal(404, 50000, "another's task", _cancel_bobs),

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lab.dialects.rows import Auth, MakeAsk, Refusal, Row
-from lab.dialects.shapes import HASH, ID, MOMENT, ORDER_NO, URL, WORD, Maybe, OneOf
+from lab.dialects.shapes import HASH, ID, MOMENT, ORDER_NO, SENTENCE, URL, WORD, Maybe, OneOf
 
 OK = {"success": True}
 PAGE = {"page": int, "pageSize": int, "total": int, "totalPages": int}
@@ -14,7 +14,7 @@ STATUS = OneOf(("pending", "processing", "completed", "failed", "cancelled"))
 PICTURE = {"url": URL, "format": WORD, "batch_index": int, "width": Maybe(int), "height": Maybe(int)}
 TASK = {
     "task_id": ID, "user_id": ID, "type": ANY_KIND, "status": STATUS, "progress": int, "batch_count": int, "scene_id": Maybe(str), "images": [URL],
-    "parameters": dict, "custom_description": Maybe(str), "error": Maybe(str), "created_at": MOMENT,
+    "parameters": dict, "custom_description": Maybe(str), "error": Maybe(SENTENCE), "created_at": MOMENT,
 }  # fmt: skip
 WORK = {
     "work_id": ID, "user_id": ID, "type": ANY_KIND, "status": STATUS, "images": [PICTURE], "ai_description": str, "tags": [str],

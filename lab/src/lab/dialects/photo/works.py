@@ -2,7 +2,7 @@
 
 from lab.dialects.photo.words import OK, PAGE, WORK, data, row
 from lab.dialects.rows import Ask, Refusal, Row, at, bad
-from lab.dialects.shapes import WORD, Some
+from lab.dialects.shapes import SENTENCE, Some
 from lab.dialects.world import UNKNOWN, World
 
 
@@ -118,7 +118,7 @@ WORKS: tuple[Row, ...] = (
         "/api/works/:work_id",
         "user",
         "Delete a work",
-        {**OK, "message": WORD},
+        {**OK, "message": SENTENCE},
         _delete_work,
         Refusal(404, 30000, "unknown", at(f"/api/works/{UNKNOWN}")),
         Refusal(404, 30000, "another's work", _bobs_work),
@@ -129,7 +129,7 @@ WORKS: tuple[Row, ...] = (
         "/api/works/batch/delete",
         "user",
         "Delete several works, all or none",
-        {**OK, "message": WORD},
+        {**OK, "message": SENTENCE},
         _batch_delete,
         Refusal(403, 10003, "one of them is another's: nothing is deleted", _batch_delete_bobs),
         Refusal(403, 10003, "one of them is unknown: nothing is deleted", _batch_delete_unknown),
