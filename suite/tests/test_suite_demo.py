@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 import soundfile
 import typer
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from PIL import Image
 
 from suite.demo.checks import check_audit, check_books, check_frames, check_hash, check_pictures, check_song
@@ -21,6 +23,7 @@ from suite.demo.listener import Listener
 from suite.demo.photo import draw_photo
 from suite.demo.show import judge
 from suite.demo.story import Story
+from suite.demo.visitor import Visitor
 
 DEMO_SECONDS_MAX = 400
 
@@ -90,6 +93,26 @@ def test_the_demo_leaves_photo_pictures_sheet_and_song(ran: tuple[subprocess.Com
     names = {path.name for path in (folder / "demo-output").iterdir()}
     assert {"input-photo.jpg", "picture-1.webp", "picture-2.webp", "picture-3.webp", "picture-4.webp", "contact-sheet.webp"} <= names
     assert len([name for name in names if name.startswith("song.")]) == 1
+
+
+async def test_the_demo_asks_in_the_language_of_its_console() -> None:
+    asked: list[str | None] = []
+
+    async def hear(request: web.Request) -> web.StreamResponse:
+        asked.append(request.headers.get("Accept-Language"))
+        if request.path != "/ws":
+            return web.json_response({"data": {"works": []}, "results": []})
+        ws = web.WebSocketResponse()
+        await ws.prepare(request)
+        return ws
+
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", hear)
+    async with TestServer(application) as server, Visitor(str(server.make_url("")).rstrip("/")) as visitor:
+        await visitor.points_history()
+        async with visitor.open_socket():
+            pass
+    assert asked == ["en", "en"]
 
 
 def test_the_demos_photo_is_always_the_same_and_fits_an_upload(photo: bytes) -> None:

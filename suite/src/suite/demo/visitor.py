@@ -30,7 +30,9 @@ class Visitor:
         self.user_id = ""
         self.name = f"visitor-{secrets.token_hex(3)}"
         self.token = ""
-        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ASK_SECONDS), cookie_jar=aiohttp.DummyCookieJar())
+        self._session = aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=ASK_SECONDS), cookie_jar=aiohttp.DummyCookieJar(), headers={"Accept-Language": "en"}
+        )
 
     async def __aenter__(self) -> Self:
         return self
