@@ -28,9 +28,9 @@ def test_a_cancel_keeps_what_was_delivered_before(facts: Any) -> None:
     assert [told.status for told in fold([facts.cancelled(task, user)])] == ["cancelled"]
 
 
-def test_a_failure_keeps_its_sentence(facts: Any) -> None:
+def test_a_failure_keeps_its_reason(facts: Any) -> None:
     (told,) = fold([facts.failed(new_id(), new_id())])
-    assert (told.status, body_of(told.fact)["message"]) == ("failed", "the deadline passed")
+    assert (told.status, body_of(told.fact)["reason"]) == ("failed", "timeout")
 
 
 def test_tasks_come_out_in_the_order_in_which_rows_are_locked(facts: Any) -> None:

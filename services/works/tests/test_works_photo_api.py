@@ -54,11 +54,12 @@ async def test_a_work_in_the_words_of_the_dialect(works: Any, facts: Any) -> Non
     assert works.deps.signer.key_of(images[0]["url"]) == facts.picture(task, 0).key
 
 
-async def test_a_failed_work_says_why(works: Any, facts: Any) -> None:
+@pytest.mark.parametrize(("wish", "sentence"), [({}, "任务超时"), ({"Accept-Language": "en"}, "The task took too long.")])
+async def test_a_failed_work_says_why_in_the_callers_language(works: Any, facts: Any, wish: dict[str, str], sentence: str) -> None:
     user = new_id()
     (task,) = await with_works(works, facts, user, 1, status="failed")
-    _, _, body = await works.ask("GET", f"/api/works/{task}", user=user)
-    assert (body["data"]["work"]["status"], body["data"]["work"]["error"]) == ("failed", "the deadline passed")
+    _, _, body = await works.ask("GET", f"/api/works/{task}", user=user, headers=wish)
+    assert (body["data"]["work"]["status"], body["data"]["work"]["error"]) == ("failed", sentence)
 
 
 async def test_my_list_shows_what_is_completed_the_newest_first(works: Any, facts: Any) -> None:

@@ -56,7 +56,7 @@ class Body(TypedDict, total=False):
     engine: str
     lyrics: str
     asked: int
-    message: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -293,7 +293,7 @@ def body_of(fact: TaskFact) -> Body:
         if fact.tags:
             body["tags"] = list(fact.tags)
     elif isinstance(fact, TaskFailed):
-        body["message"] = fact.message
+        body["reason"] = fact.reason
     return body
 
 

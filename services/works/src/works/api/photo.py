@@ -5,6 +5,7 @@ from datetime import datetime
 
 from common.auth import Principal
 from common.errors import WorkNotFound
+from common.messages import Lang, failure_slug, text
 from common.objects import UrlSigner, content_type_of, thumbnail_key
 from common.web import Answer, Request, Route
 from common.web.photo import Ok, Page
@@ -20,11 +21,12 @@ WorksOk = Ok[WorksData]
 
 @dataclass(frozen=True, slots=True)
 class Viewing:
-    """For whom and when something is shown: it decides how long its links live."""
+    """For whom and when something is shown: it decides how long its links live, and in what language it says why a task failed."""
 
     signer: UrlSigner
     viewer: Principal | None
     now: datetime
+    lang: Lang
 
     def link(self, work: Work, key: str) -> str:
         return self.signer.sign(key, now=self.now, owner=owns(self.viewer, work.user_id))
@@ -37,7 +39,7 @@ class Viewing:
 
 def viewing_of(request: Request[Deps]) -> Viewing:
     """For whoever asks, now."""
-    return Viewing(request.deps.signer, request.maybe_principal, request.deps.clock.now())
+    return Viewing(request.deps.signer, request.maybe_principal, request.deps.clock.now(), request.lang)
 
 
 async def list_works(request: Request[Deps]) -> Answer:
@@ -82,7 +84,7 @@ def render_work(work: Work, viewing: Viewing) -> PhotoWork:
         tags=body.get("tags", []),
         batch_count=asked,
         failed_count=max(0, asked - delivered) if work.status == "completed" else 0,
-        error=body.get("message"),
+        error=text(failure_slug(body.get("reason")), viewing.lang) if work.status == "failed" else None,
         is_favorite=work.is_favorite and owns(viewing.viewer, work.user_id),
         is_public=work.is_public,
         plays=work.plays,
