@@ -27,8 +27,8 @@ NAMED_MAX = 3
 _BLOCK = 100
 _BLOCKS = [base for thousand in range(16_000, 28_000, 2_000) for base in range(thousand, thousand + 1_000, _BLOCK)]
 """Where free ports are looked for: a thousand for services and parts, the next one for admin listeners. Single free ports are looked for above them."""
-_claims: dict[int, socket.socket] = {}
-"""The last port of each block that this process has: two suites that start at the same moment find the same ports free, but only one can have this."""
+_claims: dict[int, int] = {}
+"""Sockets on the last port of each block that is ours: two suites that start at the same moment find the same ports free, but only one can have this."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def _free_ports(*, replicas_max: int) -> dict[str, int]:
         wanted = [port + REPLICA_STEP * n + more for port in ports for n in range(replicas_max) for more in (0, ADMIN_OFFSET)]
         if not any(map(is_port_taken, wanted)):
             return dict(zip(names, ports, strict=True))
-        _claims.pop(base).close()
+        os.close(_claims.pop(base))
     raise SuiteError("There are not enough free ports on 127.0.0.1.")
 
 
@@ -125,5 +125,5 @@ def _claim(base: int) -> bool:
         except OSError:
             claim.close()
             return False
-        _claims[base] = claim
+        _claims[base] = claim.detach()  # it goes with the process, and that is no leak to warn of
     return True
