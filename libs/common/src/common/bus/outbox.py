@@ -61,14 +61,13 @@ async def park_rows(db: Database, parked: Sequence[tuple[Sequence[Outgoing], str
     )
 
 
-async def unpark_rows(db: Database, *, parked_before: datetime, limit: int) -> None:
+async def unpark_rows(db: Database, limit: int) -> None:
     """Let the sweep try parked facts again, those that waited longest first."""
     await db.fetch(
         """
         UPDATE outbox SET parked_at = NULL, error = NULL
-        WHERE position IN (SELECT position FROM outbox WHERE parked_at < $1 ORDER BY parked_at LIMIT $2 FOR UPDATE SKIP LOCKED)
+        WHERE position IN (SELECT position FROM outbox WHERE parked_at IS NOT NULL ORDER BY parked_at LIMIT $1 FOR UPDATE SKIP LOCKED)
         """,
-        parked_before,
         limit,
     )
 

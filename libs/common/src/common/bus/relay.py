@@ -20,6 +20,7 @@ log = structlog.get_logger()
 _PACE_SECONDS = 0.003
 _BUSY_ROWS = 4
 _SWEEP_ROWS_MAX = 100
+_RETRIED_ROWS_MAX = 10_000
 
 
 class _InFlight:
@@ -60,7 +61,7 @@ class Relay:
         self._batch_max = batch_max
         self._in_flight_max = in_flight_max
         self._delete_every_seconds = delete_every_seconds
-        self._retry_parked = timedelta(seconds=retry_parked_seconds)
+        self._retry_parked_seconds = retry_parked_seconds
         self._waiting: deque[Outgoing] = deque()
         self._in_flight: dict[int, _InFlight] = {}
         self._open = 0
@@ -163,10 +164,9 @@ class Relay:
         retried_at = float("-inf")
         while True:
             try:
-                if time.monotonic() - retried_at > self._retry_parked.total_seconds():
+                if time.monotonic() - retried_at > self._retry_parked_seconds:
                     # What a broker would not take it may take by now: a topic was made, a limit raised.
-                    before = self._db.clock.now() - (self._retry_parked if retried_at > 0 else timedelta())
-                    await outbox.unpark_rows(self._db, parked_before=before, limit=_SWEEP_ROWS_MAX)
+                    await outbox.unpark_rows(self._db, _RETRIED_ROWS_MAX)
                     retried_at = time.monotonic()
                 more = await self._sweep()
             except Exception as error:
