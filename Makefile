@@ -50,6 +50,10 @@ lab: install  ## the long tests: more rounds, more kills
 bench: install  ## measure; PEER=1 also measures the stack we replace
 	$(BIN)/python -m lab.bench $(if $(PEER),--peer)
 
+.PHONY: newcomer
+newcomer: install  ## how long the demo takes in fresh clones, cold and warm; TEST=1 also `make test`
+	$(BIN)/python -m lab.newcomer $(if $(TEST),--test)
+
 .PHONY: lint
 lint: install  ## ruff: format and rules
 	$(BIN)/ruff format --check
