@@ -285,14 +285,15 @@ def test_the_roomy_profile_is_announced_and_stays_on_this_machine(fresh: Darkroo
     assert "The roomy profile is on" in refused.stderr
 
 
-def test_taken_ports_are_all_named(fresh: Darkroom) -> None:
+def test_taken_ports_are_all_named(fresh: Darkroom, tmp_path: Path) -> None:
+    free = choose_ports(Home(tmp_path), any_ports=True, replicas={})
+    settings = {f"{name.upper()}_PORT": str(port) for name, [port] in free.services.items()} | {"DARKROOM_MAILBOX_PORT": str(free.mailbox)}
+    ports = {name: settings[name] for name in ("GATEWAY_PORT", "WORKS_PORT")}
     with socket.socket() as one, socket.socket() as two:
-        ports = {}
-        for name, other in (("GATEWAY_PORT", one), ("WORKS_PORT", two)):
-            other.bind(("127.0.0.1", 0))
+        for port, other in zip(ports.values(), (one, two), strict=True):
+            other.bind(("127.0.0.1", int(port)))
             other.listen()
-            ports[name] = str(other.getsockname()[1])
-        refused = fresh.run("up", **ports)
+        refused = fresh.run("up", **settings)
     assert refused.returncode == 1
     assert f"{ports['GATEWAY_PORT']} (gateway)" in refused.stderr
     assert f"{ports['WORKS_PORT']} (works)" in refused.stderr

@@ -1,5 +1,6 @@
 """What statements cost, as PostgreSQL says it: for tests that a list stays flat while its table grows."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -10,6 +11,8 @@ from uuid import UUID
 
 import asyncpg
 import orjson
+
+_SETTLE_TRIES = 50
 
 
 @dataclass
@@ -103,7 +106,17 @@ async def filled(conn: asyncpg.Connection, *tables: str) -> AsyncIterator[None]:
         for index in indexes:
             await conn.execute(index["said"])
     for table in tables:
-        await conn.execute(f"VACUUM ANALYZE {table}")
+        await _settle(conn, table)
+
+
+async def _settle(conn: asyncpg.Connection, table: str) -> None:
+    """Statistics, and every page known as visible to all: not so where somebody's snapshot of this database is from before the rows were there."""
+    for _ in range(_SETTLE_TRIES):
+        await conn.execute(f"VACUUM (ANALYZE, INDEX_CLEANUP ON) {table}")
+        if await conn.fetchval("SELECT relallvisible >= relpages FROM pg_class WHERE oid = $1::text::regclass", table):
+            return
+        await asyncio.sleep(0.2)
+    raise TimeoutError(f"{table} holds rows that not everybody may see yet")
 
 
 def _busy_ms(conn: asyncpg.Connection) -> float:
