@@ -22,8 +22,9 @@ from PIL import Image
 
 from common.clock import FakeClock
 from common.db import Database
+from common.errors import Unavailable
 from common.ids import new_id
-from common.objects import UrlSigner
+from common.objects import FolderObjects, UrlSigner
 from common.settings import SettingsError
 from common.testing.doors import Door, Passes, open_door
 from generation import commands, queries
@@ -561,6 +562,33 @@ async def test_what_came_is_delivered_and_what_is_missing_or_unfit_fails_for_goo
     why = {row[0]: row[1] for row in await db.fetch("SELECT index, failure FROM item WHERE task_id = $1 AND state = 'failed'", task.task_id)}
     assert "not fetched" in why[1]
     assert sorted(why) == [1, 2, 3]
+    assert len(studio.webhook.asked) == 1
+
+
+async def test_what_could_not_be_kept_at_first_comes_later_in_its_own_place(
+    db: Database, clock: FakeClock, ask: Any, write: Any, open_studio: Any, read_task: ReadTask, said: Said, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put, refused = FolderObjects.put, [1, 3]
+
+    async def put_later(self: FolderObjects, key: str, body: bytes, content_type: str) -> None:
+        if int(key.rpartition("/")[2].partition("-")[0]) in refused:
+            raise Unavailable("the store is away")
+        await put(self, key, body, content_type)
+
+    monkeypatch.setattr(FolderObjects, "put", put_later)
+    async with open_studio() as studio:
+        task = await write(ask(asked=4))
+        assert (await studio.complete(await studio.webhook.next()))[0] == 200
+        async with asyncio.timeout(60):
+            while await db.fetchval("SELECT count(*) FROM item WHERE task_id = $1", task.task_id) < 2:
+                await asyncio.sleep(0.01)
+        refused.clear()
+        clock.move(seconds=1)
+        studio.worker.wake()
+        assert (await until(read_task, task.task_id, "completed", "failed")).delivered == 4
+    (told,) = [data for topic, data in await said() if topic == "task.completed"]
+    pictures = [Image.open(tmp_path / "objects" / item["key"]).getpixel((0, 0)) for item in told["items"]]
+    assert pictures == [(shade, 90, 30) for shade in range(4)]
     assert len(studio.webhook.asked) == 1
 
 

@@ -257,7 +257,7 @@ class Making:
 
     async def _hear_back(self, call: base.Attempt, attempt: Attempt, indexes: tuple[int, ...]) -> Finished | None:
         """What the provider called back with. Until it does, nobody holds the task: the call itself makes it due, and the deadline ends it."""
-        call = self._call(call, attempt, indexes)
+        call = self._call(call, attempt, self._counted())
         try:
             answer = await patiently(lambda: self._provider.check(call))
         except NotSent as fault:
@@ -272,6 +272,11 @@ class Making:
             return None
         self._due.append(self._claim.deadline_at)
         return None
+
+    def _counted(self) -> tuple[int, ...]:
+        """The items that an attempt at the whole task was to make, kept by now or not: a call back numbers its pictures by them."""
+        singly = {one.item_index for one in self._journal if one.state == "succeeded"}
+        return tuple(index for index in range(self._claim.asked) if index not in self._failures and index not in singly)
 
     def _come_back_soon(self) -> None:
         self._due.append(self._studio.now() + back_off(1, timedelta(seconds=self._studio.settings.back_off_seconds), random.random()))
