@@ -126,6 +126,34 @@ async def test_a_replay_gives_the_creation_again_whatever_became_of_the_task(edg
     assert (status, again["data"], headers["Idempotent-Replayed"]) == (200, first["data"], "true")
 
 
+async def test_a_replay_gives_the_creation_again_whatever_would_refuse_it_by_now(edge: Any, db: Database, neighbours: Any, clock: Any) -> None:
+    """Its scene was switched off, the link to somebody's picture has ended, fewer pictures may be asked for, the photo is deleted, works is away."""
+    user, other, work_id = new_id(), new_id(), new_id()
+    neighbours.works[work_id] = {"work_id": str(work_id), "user_id": str(user), "image_key": "uploads/u/a.webp"}
+    pictures = {"type": "travel", "images": [edge.upload(user)]}
+    asks = [
+        (CREATE, {**pictures, "scene_id": "beach-sunset"}),
+        (CREATE, {**pictures, "images": [edge.upload(other)]}),
+        (CREATE, {**pictures, "images": [data_url(a_picture())]}),
+        (CREATE, {**pictures, "batch_count": 4}),
+        ("/music/tasks", {"workId": str(work_id)}),
+    ]
+    firsts = [await edge.call("POST", path, user, json=ask, key=f"k{number}") for number, (path, ask) in enumerate(asks)]
+    await edge.call("PUT", "/api/scenes/beach-sunset", user, json={"status": "inactive"}, admin=True)
+    await edge.call("PUT", "/internal/admin/config/max_batch_count", user, json={"config_value": "3"}, admin=True)
+    clock.move(seconds=7200)
+    neighbours.is_away = True
+    for number, ((path, ask), (status, first, _)) in enumerate(zip(asks, firsts, strict=True)):
+        again, answer, headers = await edge.call("POST", path, user, json=ask, key=f"k{number}")
+        assert (again, headers.get("Idempotent-Replayed")) == (status, "true"), answer
+        assert answer.get("data") == first.get("data")
+        assert answer.get("taskId") == first.get("taskId")
+        assert (await edge.call("POST", path, user, json=ask, key="new"))[0] >= 400
+    status, _, _ = await edge.call("POST", CREATE, user, json={**asks[0][1], "batch_count": 2}, key="k0")
+    assert status == 422
+    assert len(neighbours.holds) == len(asks)
+
+
 async def test_a_twin_that_finished_while_the_hold_was_asked_for_is_the_answer(edge: Any, db: Database, neighbours: Any) -> None:
     """The hold is refused as resolved, and by then the task is there."""
     user = new_id()

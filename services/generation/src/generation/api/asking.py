@@ -2,17 +2,30 @@
 
 import asyncio
 import hashlib
+from collections.abc import Callable
 from uuid import UUID
 
 import orjson
 
-from common.errors import DeductFailed, FileTooLarge, FileTypeRefused, FileUnreadable, InsufficientCredits, InvalidParameter, TooManyTasks, Unavailable
+from common.errors import (
+    DeductFailed,
+    FileTooLarge,
+    FileTypeRefused,
+    FileUnreadable,
+    IdempotencyKeyReused,
+    InsufficientCredits,
+    InvalidParameter,
+    ServiceError,
+    TooManyTasks,
+    Unavailable,
+)
 from common.ids import derived_id, new_id
 from common.objects import source_of_thumbnail
 from common.web import Request
 from generation.deps import Deps
-from generation.domain import OwnedWork, Person, Task
+from generation.domain import Created, OwnedWork, Person, Task
 from generation.schemas.links import Rendering
+from generation.store import tasks
 
 CREATE_REFUSALS = (InsufficientCredits, DeductFailed, TooManyTasks)
 PHOTO_REFUSALS = (FileTooLarge, FileTypeRefused, FileUnreadable)
@@ -35,20 +48,40 @@ def rendering_for(request: Request[Deps]) -> Rendering:
     return Rendering(request.deps.signer, request.deps.db.clock.now(), request.lang)
 
 
-async def photo_keys(request: Request[Deps], images: list[str]) -> tuple[tuple[str, ...], list[str]]:
-    """Object keys of the pictures, those of data URLs stored by now, and what names each in the body's hash: its content.
+async def made_before(deps: Deps, task_id: UUID, refusal: ServiceError, *, keyed: bool, body_hash: Callable[[], bytes]) -> Created:
+    """What this key made when nothing refused it yet: a scene was switched off since, a photo deleted, works went away. Raises the refusal if nothing."""
+    if not keyed:
+        raise refusal
+    async with deps.db.read() as conn:
+        there = (await tasks.list_known(conn, [task_id])).get(task_id)
+    if there is None:
+        raise refusal
+    if there.body_hash != body_hash():
+        raise IdempotencyKeyReused()
+    return Created(there.task, replayed=True)
+
+
+def names_of(deps: Deps, images: list[str]) -> list[str]:
+    """What names each picture in the body's hash: its content, or the key it lies under."""
+    return [hashlib.sha256(image.encode()).hexdigest() if _is_data_url(image) else deps.signer.key_of(image) or image for image in images]
+
+
+def _is_data_url(image: str) -> bool:
+    return image[:5].lower() == "data:"
+
+
+async def photo_keys(request: Request[Deps], images: list[str]) -> tuple[str, ...]:
+    """Object keys of the pictures, those of data URLs stored by now.
 
     Whoever has a link that is good may use what it leads to; an upload of one's own may be named by a link of any age.
     """
     deps = request.deps
     keys: list[str] = []
-    named: list[str] = []
     own = f"uploads/{request.principal.name}/"
     for place, image in enumerate(images):
         field = f"images.{place}"
-        if image[:5].lower() == "data:":
+        if _is_data_url(image):
             keys.append(await deps.photos.keep(request.user_id, image, field=field))
-            named.append(hashlib.sha256(image.encode()).hexdigest())
             continue
         key = deps.signer.key_of(image)
         if key is None or (not key.startswith(own) and deps.signer.key_of(image, good_at=deps.db.clock.now()) is None):
@@ -58,8 +91,7 @@ async def photo_keys(request: Request[Deps], images: list[str]) -> tuple[tuple[s
         if source_of_thumbnail(key) is not None:
             raise InvalidParameter.of(field, "small-picture")
         keys.append(key)
-        named.append(key)
-    return tuple(keys), named
+    return tuple(keys)
 
 
 async def kept_work(deps: Deps, task: Task) -> OwnedWork | None:

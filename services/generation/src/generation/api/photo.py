@@ -5,7 +5,7 @@ from common.trace import current_trace
 from common.web import Answer, Request, Route
 from common.web.photo import Ok, Page, PageQuery
 from generation import commands, queries
-from generation.api.asking import CREATE_REFUSALS, PHOTO_REFUSALS, hash_of, kept_work, name_task, photo_keys, rendering_for
+from generation.api.asking import CREATE_REFUSALS, PHOTO_REFUSALS, hash_of, kept_work, made_before, name_task, names_of, photo_keys, rendering_for
 from generation.deps import Deps
 from generation.domain import ENDED, STATES, Brief, Cancel, Create, Scene, View
 from generation.schemas import photo as shapes
@@ -18,21 +18,34 @@ async def create_task(request: Request[Deps]) -> Answer:
     """Ask for pictures."""
     ask: shapes.CreateTask = request.body
     deps, is_admin = request.deps, request.principal.is_admin
-    most = deps.config["max_batch_count"]
-    if ask.batch_count > most:
-        raise InvalidParameter.of("batch_count", "less_than_equal", le=most)
     task_id, keyed = name_task(request, CREATE_ROUTE)
-    scene = await _active_scene(deps, ask.scene_id)
-    photos, named = await photo_keys(request, ask.images)
-    created = await deps.create(
-        Create(
-            task_id=task_id, user_id=request.user_id, work_id=task_id, kind=ask.type, asked=ask.batch_count, scene_id=scene.scene_id if scene else None,
-            brief=_brief(ask, photos, scene), body_hash=hash_of(shapes.canonical(ask, images=named)), keyed=keyed,
-            waiting_max=deps.settings.waiting_max(admin=is_admin), trace=current_trace.get(), is_admin=is_admin,
-        )
-    )  # fmt: skip
+
+    def body_hash() -> bytes:
+        return hash_of(shapes.canonical(ask, images=names_of(deps, ask.images)))
+
+    try:
+        scene, photos = await _at_hand(request)
+    except ServiceError as refusal:
+        created = await made_before(deps, task_id, refusal, keyed=keyed, body_hash=body_hash)
+    else:
+        created = await deps.create(
+            Create(
+                task_id=task_id, user_id=request.user_id, work_id=task_id, kind=ask.type, asked=ask.batch_count, scene_id=scene.scene_id if scene else None,
+                brief=_brief(ask, photos, scene), body_hash=body_hash(), keyed=keyed,
+                waiting_max=deps.settings.waiting_max(admin=is_admin), trace=current_trace.get(), is_admin=is_admin,
+            )
+        )  # fmt: skip
     headers = {"Idempotent-Replayed": "true"} if created.replayed else {}
     return Answer(shapes.render_created(created.task), headers=headers)
+
+
+async def _at_hand(request: Request[Deps]) -> tuple[Scene | None, tuple[str, ...]]:
+    """The scene and the photos that are asked for, as they are now."""
+    ask: shapes.CreateTask = request.body
+    most = request.deps.config["max_batch_count"]
+    if ask.batch_count > most:
+        raise InvalidParameter.of("batch_count", "less_than_equal", le=most)
+    return await _active_scene(request.deps, ask.scene_id), await photo_keys(request, ask.images)
 
 
 async def _active_scene(deps: Deps, scene_id: str | None) -> Scene | None:

@@ -1,9 +1,9 @@
 """The song dialect: /music/tasks."""
 
-from common.errors import InvalidParameter, TaskNotFound, WorkNotFound
+from common.errors import InvalidParameter, ServiceError, TaskNotFound, WorkNotFound
 from common.trace import current_trace
 from common.web import Answer, Request, Route
-from generation.api.asking import CREATE_REFUSALS, hash_of, kept_work, name_task, person_of, rendering_for
+from generation.api.asking import CREATE_REFUSALS, hash_of, kept_work, made_before, name_task, person_of, rendering_for
 from generation.api.photo import visible_task
 from generation.deps import Deps
 from generation.domain import ENDED, Brief, Create, OwnedWork, Task
@@ -17,18 +17,26 @@ async def create_song(request: Request[Deps]) -> Answer:
     ask: shapes.CreateSong = request.body
     deps = request.deps
     task_id, keyed = name_task(request, CREATE_ROUTE)
-    photo = await _photo_of(request, ask)
-    created = await deps.create(
-        Create(
-            task_id=task_id, user_id=request.user_id, work_id=ask.workId or task_id, kind="song", asked=1, scene_id=None,
-            brief=Brief(
-                photos=(photo.image_key,) if photo and photo.image_key else (), title=ask.title, prompt=ask.prompt, tags=tuple(ask.tags),
-                negative_tags=tuple(ask.negative_tags), instrumental=ask.instrumental, model=ask.model,
-            ),
-            body_hash=hash_of(ask.model_dump(mode="json")), keyed=keyed, waiting_max=deps.settings.waiting_max(admin=request.principal.is_admin),
-            trace=current_trace.get(), is_admin=request.principal.is_admin,
-        )
-    )  # fmt: skip
+
+    def body_hash() -> bytes:
+        return hash_of(ask.model_dump(mode="json"))
+
+    try:
+        photo = await _photo_of(request, ask)
+    except ServiceError as refusal:
+        created = await made_before(deps, task_id, refusal, keyed=keyed, body_hash=body_hash)
+    else:
+        created = await deps.create(
+            Create(
+                task_id=task_id, user_id=request.user_id, work_id=ask.workId or task_id, kind="song", asked=1, scene_id=None,
+                brief=Brief(
+                    photos=(photo.image_key,) if photo and photo.image_key else (), title=ask.title, prompt=ask.prompt, tags=tuple(ask.tags),
+                    negative_tags=tuple(ask.negative_tags), instrumental=ask.instrumental, model=ask.model,
+                ),
+                body_hash=body_hash(), keyed=keyed, waiting_max=deps.settings.waiting_max(admin=request.principal.is_admin),
+                trace=current_trace.get(), is_admin=request.principal.is_admin,
+            )
+        )  # fmt: skip
     creator = await _creator(request, created.task)
     body = shapes.render_song_task(created.task, (), to=rendering_for(request), percent=0, creator=creator, as_created=True)
     headers = {"Location": f"/music/tasks/{created.task.task_id}"} | ({"Idempotent-Replayed": "true"} if created.replayed else {})
