@@ -375,6 +375,28 @@ async def test_a_new_claim_asks_for_the_job_that_the_old_one_submitted(
     assert await journal(db, task.task_id) == [(1, 0, "succeeded")]
 
 
+async def test_a_number_that_a_crash_left_out_gives_no_attempt_anothers_name(
+    db: Database, clock: FakeClock, ask: Any, write: Any, claim: Any, workshop: Any, read_task: ReadTask
+) -> None:
+    """Attempts at several items are journaled at once: the second was written, the first was not."""
+    engine = Engine(repeatable=False)
+    task = await write(ask(asked=2))
+    await claim()
+    await db.fetch(
+        """
+        INSERT INTO attempt (task_id, attempt_no, item_index, claim_no, created_at, state, provider, provider_id)
+        VALUES ($1, 2, 1, 1, $2, 'submitted', 'engine', 'job-9')
+        """,
+        task.task_id, clock.now(),
+    )  # fmt: skip
+    clock.move(seconds=60)
+    async with workshop(engine) as shop, working(shop):
+        assert (await until(read_task, task.task_id, "completed")).delivered == 2
+    assert [(attempt.items, attempt.attempt_no) for attempt in engine.submitted] == [((0,), 3)]
+    assert [(attempt.items, attempt.attempt_no) for attempt in engine.checked] == [((1,), 2)]
+    assert await journal(db, task.task_id) == [(2, 1, "succeeded"), (3, 0, "succeeded")]
+
+
 async def test_a_stalled_worker_can_neither_end_nor_spoil_what_another_has(
     db: Database, clock: FakeClock, ask: Any, write: Any, claim: Any, workshop: Any, read_task: ReadTask, said: Said, settings: GenerationSettings
 ) -> None:

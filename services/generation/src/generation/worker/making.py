@@ -179,7 +179,7 @@ class Making:
             if may_at > now:
                 self._due.append(may_at)
                 return None
-        attempt_no = len(self._journal) + 1
+        attempt_no = max((one.attempt_no for one in self._journal), default=0) + 1
         token = self._tokens[attempt_no] = secrets.token_urlsafe(32) if self._provider.calls_back else ""
         attempt = Attempt(
             attempt_no=attempt_no, item_index=place, claim_no=self._claim.claim_no, state="submitting", provider=self._provider.name, created_at=now,
