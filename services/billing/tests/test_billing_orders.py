@@ -476,6 +476,38 @@ async def test_an_order_whose_notice_never_came_is_paid_by_upkeep(bank, deps: De
     await bank.check()
 
 
+@pytest.mark.parametrize("seconds", [61, 1801])
+async def test_a_declined_order_that_was_paid_after_all_is_found_by_upkeep(bank, deps: Deps, door, user_id: UUID, seconds: int) -> None:
+    placed = await recharge(door, user_id)
+    await press(door, placed["payment_params"], "decline")
+    sandbox_of(deps)._notify_url = "http://127.0.0.1:1/nobody"
+    await press(door, placed["payment_params"])
+    assert (await order(door, user_id, placed["order_no"]))["status"] == "cancelled"
+    bank.clock.move(seconds=seconds)
+    await asyncio.gather(*(upkeep.look_at_orders(deps, batch_max=10) for _ in range(3)))
+    assert (await order(door, user_id, placed["order_no"]))["status"] == "paid"
+    assert await bank.available(user_id) == 110
+    await bank.check()
+
+
+async def test_a_declined_order_is_closed_when_its_time_is_over_and_asked_about_no_more(
+    bank, deps: Deps, door, user_id: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    placed = await recharge(door, user_id)
+    await press(door, placed["payment_params"], "decline")
+    bank.clock.move(seconds=1801)
+    await upkeep.look_at_orders(deps, batch_max=10)
+    assert (await order(door, user_id, placed["order_no"]))["status"] == "cancelled"
+    assert 'data-state="closed"' in await press(door, placed["payment_params"])
+
+    async def asked_again(_order: Any) -> None:
+        raise AssertionError("it is closed")
+
+    monkeypatch.setattr(sandbox_of(deps), "close", asked_again)
+    bank.clock.move(seconds=3600)
+    await upkeep.look_at_orders(deps, batch_max=10)
+
+
 async def test_an_order_whose_provider_is_away_waits(bank, deps: Deps, door, user_id: UUID, monkeypatch: pytest.MonkeyPatch) -> None:
     placed = await recharge(door, user_id)
     bank.clock.move(seconds=1801)

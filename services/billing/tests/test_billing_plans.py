@@ -1,6 +1,7 @@
 """The statements of the hot path go by the keys, whatever the tables have grown to and whether they were analysed or not."""
 
 import re
+from datetime import timedelta
 
 import pytest
 
@@ -41,8 +42,8 @@ GROW_ORDERS = """
     INSERT INTO payment_order (order_id, order_no, user_id, package_id, asset, amount, membership_days, price_minor, currency, method, provider, body_hash,
         created_at, expires_at, look_at, state, paid_at)
     SELECT gen_random_uuid(), 'ORDER' || n, ('00000000-0000-7000-8000-' || lpad((n % 1000)::text, 12, '0'))::uuid, 'basic', 'credit', 100, 0, 990, 'CNY',
-        'wechat', 'sandbox', '', now() - n * interval '1 minute', now(), now(), CASE WHEN n % 50 = 0 THEN 'pending' ELSE 'paid' END,
-        CASE WHEN n % 50 = 0 THEN NULL ELSE now() END
+        'wechat', 'sandbox', '', now() - n * interval '1 minute', now(), now(), CASE n % 50 WHEN 0 THEN 'pending' WHEN 1 THEN 'cancelled' ELSE 'paid' END,
+        CASE WHEN n % 50 < 2 THEN NULL ELSE now() END
     FROM generate_series(1, 20000) AS n;
     INSERT INTO payment_notice (provider, event_id, order_no, said_sealed, received_at, handled_at)
     SELECT 'sandbox', 'e' || n, 'ORDER' || n, '', now(), now() FROM generate_series(1, 20000) AS n;
@@ -63,7 +64,7 @@ async def test_no_question_about_orders_reads_a_whole_table(bank, user_id, mode:
             await orders.list_orders(tx.conn, OrderFilter(user_id), offset=0, limit=20)
             await orders.list_orders(tx.conn, OrderFilter(user_id, "paid"), offset=0, limit=20)
             await orders.list_orders(tx.conn, OrderFilter(), offset=0, limit=20)
-            await orders.list_due_orders(tx.conn, tx.now, 20)
+            await orders.list_due_orders(tx.conn, tx.now, since=tx.now - timedelta(days=1), limit=20)
             await orders.count_pending(tx.conn, user_id, 20)
             await orders.list_due_refunds(tx.conn, tx.now, 20)
             with pytest.raises(commands.NotOpened):

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from asyncpg import Connection
@@ -26,6 +26,9 @@ _NOTICE_AFTER = timedelta(seconds=30)
 _NOTICES_BATCH = 100
 _REFUNDS_BATCH = 20
 _PROVIDER_ASKS = 5
+_CLOSED_WITHIN = timedelta(days=1)
+"""How long a provider is asked to close a cancelled order whose time is over."""
+_NEVER = datetime.max.replace(tzinfo=UTC)
 _SEAL_BATCH = 200
 
 
@@ -113,9 +116,14 @@ async def _look_at_notice(deps: Deps, one: SealedNotice) -> None:
 
 
 async def look_at_orders(deps: Deps, *, batch_max: int) -> None:
-    """Ask the providers about orders nobody has told us of; one whose time is over is closed there first, then here."""
+    """Ask the providers about orders nobody has told us of; one whose time is over is closed there first, then here.
+
+    Who declined may still pay until then, so a cancelled order is asked about like one that waits.
+    """
+    now = deps.db.clock.now()
+    since = now - timedelta(seconds=deps.order_terms.expiry_seconds) - _CLOSED_WITHIN
     async with deps.db.read() as conn:
-        due = await orders.list_due_orders(conn, deps.db.clock.now(), batch_max)
+        due = await orders.list_due_orders(conn, now, since=since, limit=batch_max)
     asks = asyncio.Semaphore(_PROVIDER_ASKS)
 
     async def look(order: Order) -> None:
@@ -131,6 +139,7 @@ async def _look_at_order(deps: Deps, order: Order) -> None:
     now = deps.db.clock.now()
     provider = deps.payments.named(order.provider)
     late = now >= order.expires_at
+    look_at = now + timedelta(seconds=deps.order_terms.query_seconds)
     payment: Payment | None = None
     try:
         if provider is None:
@@ -142,11 +151,11 @@ async def _look_at_order(deps: Deps, order: Order) -> None:
             await checkout.settle(deps, [payment])
         elif late and standing.state in ("closed", "absent", "declined"):
             await checkout.end(deps, [order.order_no], "expired")
-            return
+            look_at = _NEVER
     except (ServiceError, Unopenable) as error:
         log.warning("order.nobody_answered", order_no=order.order_no, error=str(error)[:200])
     async with deps.db.read() as conn:
-        await orders.look_later(conn, [order.order_id], now + timedelta(seconds=deps.order_terms.query_seconds))
+        await orders.look_later(conn, [order.order_id], look_at)
 
 
 async def count_payment_alerts(deps: Deps) -> None:

@@ -130,14 +130,24 @@ async def count_pending(conn: asyncpg.Connection, user_id: UUID, limit: int) -> 
     return found
 
 
-async def list_due_orders(conn: asyncpg.Connection, now: datetime, limit: int) -> list[Order]:
-    """Pending orders that upkeep should have a look at, the longest waiting first."""
-    rows = await conn.fetch(f"SELECT {_ORDER} FROM payment_order WHERE state = 'pending' AND look_at <= $1 ORDER BY look_at LIMIT $2", now, limit)
+async def list_due_orders(conn: asyncpg.Connection, now: datetime, *, since: datetime, limit: int) -> list[Order]:
+    """Orders that upkeep should have a look at, the longest waiting first: those that wait, and cancelled ones placed since then, who may be paid yet."""
+    rows = await conn.fetch(
+        f"""
+        SELECT {_ORDER} FROM payment_order WHERE order_id = ANY(ARRAY(
+            (SELECT order_id FROM payment_order WHERE state = 'pending' AND look_at <= $1 ORDER BY look_at LIMIT $3)
+            UNION ALL
+            (SELECT order_id FROM payment_order WHERE state = 'cancelled' AND created_at >= $2 AND look_at <= $1 ORDER BY look_at LIMIT $3)
+        ))
+        ORDER BY look_at LIMIT $3
+        """,
+        now, since, limit,
+    )  # fmt: skip
     return [_order(row) for row in rows]
 
 
 async def look_later(conn: asyncpg.Connection, order_ids: Sequence[UUID], look_at: datetime) -> None:
-    await conn.execute("UPDATE payment_order SET look_at = $2 WHERE order_id = ANY($1::uuid[]) AND state = 'pending'", order_ids, look_at)
+    await conn.execute("UPDATE payment_order SET look_at = $2 WHERE order_id = ANY($1::uuid[]) AND state IN ('pending', 'cancelled')", order_ids, look_at)
 
 
 async def save_orders(conn: asyncpg.Connection, now: datetime, orders: Iterable[Order]) -> None:
