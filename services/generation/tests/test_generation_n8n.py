@@ -565,6 +565,18 @@ async def test_what_came_is_delivered_and_what_is_missing_or_unfit_fails_for_goo
     assert len(studio.webhook.asked) == 1
 
 
+async def test_a_picture_wider_than_a_row_can_say_fails_alone(db: Database, ask: Any, write: Any, open_studio: Any, read_task: ReadTask, said: Said) -> None:
+    written = io.BytesIO()
+    Image.new("L", (32_768, 1)).save(written, "PNG")
+    wide = "data:image/png;base64," + base64.b64encode(written.getvalue()).decode()
+    async with open_studio() as studio:
+        task = await write(ask(asked=2))
+        images = [{"url": wide, "batch_index": 0}, {"url": a_picture(), "batch_index": 1}]
+        await studio.say("task-complete", {**completion(await studio.webhook.next()), "images": images})
+        assert (await until(read_task, task.task_id, "completed", "failed")).delivered == 1
+    assert ends(await said()) == [("task.completed", 1)]
+
+
 async def test_what_could_not_be_kept_at_first_comes_later_in_its_own_place(
     db: Database, clock: FakeClock, ask: Any, write: Any, open_studio: Any, read_task: ReadTask, said: Said, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,6 +13,8 @@ from generation.providers.local.pool import Pool
 PICTURE_TYPES = {"image/webp": "WEBP", "image/jpeg": "JPEG", "image/png": "PNG"}
 SONG_TYPES = {"audio/ogg": frozenset({"OGG"}), "audio/mpeg": frozenset({"MP3", "MPEG"}), "audio/wav": frozenset({"WAV", "WAVEX"})}
 PIXELS_MAX = 40_000_000
+SIDE_MAX = 32_767
+"""As much as an item's row can say."""
 SONG_SECONDS_MIN = 1.0
 SONG_SECONDS_MAX = 1_200.0
 REMEMBERED_MAX = 256
@@ -45,7 +47,7 @@ def _check_picture(body: bytes, content_type: str) -> Checked:
         raise InvalidOutput(f"{content_type} is not a picture type we deliver")
     try:
         with Image.open(io.BytesIO(body), formats=(wanted,)) as image:
-            if image.width * image.height > PIXELS_MAX:
+            if image.width * image.height > PIXELS_MAX or max(image.size) > SIDE_MAX:
                 raise InvalidOutput("the picture has too many pixels")
             image.load()
             return Checked(width=image.width, height=image.height)
