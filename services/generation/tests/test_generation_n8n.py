@@ -537,6 +537,26 @@ async def test_after_a_crash_the_open_attempt_is_adopted_and_nothing_is_submitte
     assert ends(await said()) == [("task.completed", 1)]
 
 
+async def test_what_another_engine_had_begun_is_submitted_as_an_attempt_of_its_own(
+    db: Database, clock: FakeClock, ask: Any, write: Any, claim: Any, open_studio: Any, read_task: ReadTask
+) -> None:
+    """The settings changed the engine while a task was made; what is paid is journaled before it is called, and can be called back for."""
+    task = await write(ask(asked=2))
+    (old,) = await claim(lease_seconds=1)
+    async with db.transaction() as tx:
+        for number in (1, 2):
+            begun = commands.Attempt(attempt_no=number, item_index=number - 1, claim_no=1, state="submitting", provider="local", created_at=clock.now())
+            await commands.open_attempt(tx, old, begun)
+    clock.move(seconds=60)
+    async with open_studio(repeatable=frozenset({"local"})) as studio:
+        asked = await studio.webhook.next()
+        await waits(db, task.task_id)
+        assert (await studio.complete(asked))[0] == 200
+        assert (await until(read_task, task.task_id, "completed", "failed")).delivered == 2
+    rows = await db.fetch("SELECT provider, item_index, state FROM attempt WHERE task_id = $1 ORDER BY attempt_no", task.task_id)
+    assert [tuple(row) for row in rows] == [("local", 0, "failed"), ("local", 1, "failed"), ("n8n", None, "succeeded")]
+
+
 async def test_what_came_is_delivered_and_what_is_missing_or_unfit_fails_for_good(
     db: Database, ask: Any, write: Any, open_studio: Any, read_task: ReadTask, said: Said
 ) -> None:

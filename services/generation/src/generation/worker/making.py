@@ -152,7 +152,7 @@ class Making:
             if self._is_stale:
                 return
             place = None if self._provider.batches else indexes[0]
-            earlier = attempts_at(self._journal, place)
+            earlier = await self._earlier(place)
             attempt = next((one for one in earlier if one.is_open), None)
             if attempt is None:
                 attempt = await self._open_attempt(place, earlier)
@@ -169,6 +169,15 @@ class Making:
             answer = await waits(call, attempt, indexes)
         if answer is not None:
             await self._take(attempt, indexes, answer)
+
+    async def _earlier(self, place: int | None) -> list[Attempt]:
+        """Attempts there were. Open ones of an engine that costs nothing are over where one that is paid has taken its place: that call is journaled anew."""
+        free = self._studio.repeatable if not self._provider.repeatable else frozenset()
+        for number, one in enumerate(self._journal):
+            if one.is_open and one.provider in free:
+                self._journal[number] = replace(one, state="failed")
+                await self._save(one, "failed", note=f"{self._provider.name} took over")
+        return attempts_at(self._journal, place)
 
     async def _open_attempt(self, place: int | None, earlier: Sequence[Attempt]) -> Attempt | None:
         """Journal the next attempt; None when it has to wait, or the task is ours no more."""
