@@ -32,7 +32,7 @@ from generation.api import callback
 from generation.domain import Arrival, AttemptEnd, Brief, Callback, Cancel, Task
 from generation.fetching import Fetcher, Unfetchable
 from generation.providers import n8n
-from generation.providers.base import Attempt, Finished, Lost, NotSent, Refused
+from generation.providers.base import Attempt, Finished, Lost, NotSent, Refused, Submitted
 from generation.providers.n8n import N8nProvider
 from generation.settings import GenerationSettings
 from generation.worker import SingleWorker
@@ -727,6 +727,28 @@ async def test_what_the_webhook_answers_says_whether_it_began(status: int, raise
     webhook.status = [status]
     with pytest.raises(raised):
         await engine.submit(Attempt(attempt_id=new_id(), task_id=new_id(), kind="fitting", items=(0,), photos=()), lambda *_: None)
+
+
+async def test_a_connection_that_its_webhook_let_go_is_not_used_again(
+    session: aiohttp.ClientSession, fetch: Fetcher, db: Database, pool: Any, n8n_settings: GenerationSettings
+) -> None:
+    """What is sent into a connection just as its other end lets go is lost, and nobody could say whether it began anything."""
+
+    async def answer_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0]))
+        closes = b"connection: close" in head.lower()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n%s\r\n" % (b"Connection: close\r\n" if closes else b""))
+        await reader.read(1)
+        writer.close()
+
+    async with await asyncio.start_server(answer_once, "127.0.0.1", 0) as server:
+        engine = N8nProvider(
+            session, partial(queries.read_callback, db), pool, UrlSigner.of_settings(n8n_settings.shared), fetch=fetch,
+            url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", secret=SECRET, callback_base="", wait_seconds=5, now=db.clock.now,
+        )  # fmt: skip
+        for _ in range(3):
+            assert isinstance(await engine.submit(an_attempt(1), lambda *_: None), Submitted)
 
 
 async def test_a_webhook_nobody_listens_at_was_not_sent_to(

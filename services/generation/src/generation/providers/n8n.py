@@ -68,7 +68,8 @@ class N8nProvider:
         self._signer = signer
         self._fetch = fetch
         self._url = url.rstrip("/")
-        self._headers = {"Content-Type": "application/json"} | ({SECRET_HEADER: secret} if secret else {})
+        # A connection kept open may be let go by its other end just as it is used again: then nobody knows whether a workflow began.
+        self._headers = {"Content-Type": "application/json", "Connection": "close"} | ({SECRET_HEADER: secret} if secret else {})
         self._callback_base = callback_base.rstrip("/")
         self._timeout = aiohttp.ClientTimeout(total=wait_seconds, sock_connect=min(wait_seconds, 10))
         self._now = now
