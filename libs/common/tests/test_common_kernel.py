@@ -1,6 +1,8 @@
 """The transaction that speaks, the relay, the lane and the consumer, on a real PostgreSQL and the memory bus."""
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -134,6 +136,24 @@ async def test_a_cancelled_transaction_leaves_a_usable_pool(db: Database) -> Non
         with pytest.raises(asyncio.CancelledError):
             await task
     assert await db.fetchval("SELECT 1") == 1
+
+
+@pytest.mark.parametrize("left", [False, True])
+async def test_a_connection_that_hangs_ends_as_its_question_does(service_databases: Any, left: bool) -> None:
+    db = await Database.open((await service_databases.get("common")).role_url, name="test-hung", size=1, statement_seconds=1.1)
+    pid = await db.fetchval("SELECT pg_backend_pid()")
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        asking = asyncio.create_task(db.fetchval("SELECT 1"))
+        await asyncio.sleep(0.05)
+        if left:
+            asking.cancel()
+        with pytest.raises(asyncio.CancelledError if left else Unavailable):
+            await asking
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert await db.fetchval("SELECT 1") == 1
+    await db.close()
 
 
 async def test_committed_facts_reach_the_group_and_leave_the_outbox(db: Database) -> None:

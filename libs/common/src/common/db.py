@@ -221,7 +221,9 @@ class Database:
         try:
             yield conn
         finally:
-            await self._pool.release(conn, timeout=2)
+            # The pool cuts a connection that does not come to rest and complains; what became of the work on it is known already.
+            with contextlib.suppress(asyncpg.PostgresError, *_LOST):
+                await self._pool.release(conn, timeout=2)
 
     async def _translated(self, error: Exception) -> Exception:
         state = getattr(error, "sqlstate", None) or ""
