@@ -249,6 +249,34 @@ async def test_an_undecodable_record_is_a_dead_letter_at_once(db: Database) -> N
     assert len(hearing.heard) == 1
 
 
+@pytest.mark.parametrize("header", [("ce_id", None), ("ce_type", None), ("ce_time", b"\x00"), ("a\x00b", b"\x00\xff")])
+async def test_a_record_with_headers_like_nothing_of_ours_stops_nobody(db: Database, header: tuple[str, bytes | None]) -> None:
+    class Strange(Outgoing):
+        def headers(self) -> list[tuple[str, bytes]]:
+            return [*((name, value) for name, value in super().headers() if name != header[0]), header]  # type: ignore[list-item]
+
+    bus = MemoryBus()
+    hearing = Hearing(db, bus)
+    fine = seal(created(), db.clock.now(), None)
+    sealed = seal(created(), db.clock.now(), None)
+    strange = Strange(sealed.event_id, sealed.topic, sealed.key, b"{}", sealed.subject, sealed.sequence, sealed.time)
+    async with running(hearing.run()):
+        await bus.publish([strange, fine], _Silent())
+        await until(lambda: hearing.heard and _is(count_dead_letters(db), 1), seconds=10)
+
+
+async def test_a_cause_that_no_table_can_hold_is_kept_without_what_it_cannot(db: Database) -> None:
+    bus = MemoryBus()
+
+    def fails(event: Event[TaskCreated]) -> None:
+        raise ValueError("half a\x00cause")
+
+    hearing = Hearing(db, bus, fails=fails)
+    async with running(hearing.run()):
+        await bus.publish([seal(created(), db.clock.now(), None)], _Silent())
+        await until(lambda: _is(count_dead_letters(db), 1), seconds=10)
+
+
 async def test_a_group_stops_after_too_many_dead_letters_in_a_row(db: Database) -> None:
     bus = MemoryBus()
 

@@ -66,15 +66,20 @@ async def insert_dead_letters(tx: Tx, group: str, letters: Sequence[DeadLetter])
                 letter.record.offset,
                 letter.event_id,
                 letter.record.key,
-                {name: value.decode(errors="replace") for name, value in letter.record.headers},
+                {_storable(name): _storable((value or b"").decode(errors="replace")) for name, value in letter.record.headers},
                 letter.record.value,
-                letter.cause[:2000],
+                _storable(letter.cause[:2000]),
                 letter.tries,
                 tx.now,
             )
             for letter in letters
         ],
     )
+
+
+def _storable(text: str) -> str:
+    # PostgreSQL takes every character but this one, and a letter must find its place whatever was in it.
+    return text.replace("\x00", "\ufffd")
 
 
 async def count_dead_letters(db: Database) -> int:

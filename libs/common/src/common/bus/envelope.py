@@ -102,7 +102,7 @@ def open_envelope(topic: str, value: bytes | None, headers: Headers) -> Event[Fa
         event_id = read_id(read["ce_id"].decode())
         time = datetime.fromisoformat(read["ce_time"].decode())
         fact = fact_type.__pydantic_validator__.validate_json(value or b"", strict=True)
-    except (KeyError, ValueError, ValidationError) as error:
+    except (KeyError, ValueError, AttributeError, TypeError, ValidationError) as error:  # a header's value may be null on Kafka
         raise Undecodable(f"{type(error).__name__}: {str(error)[:300]}") from error
     correlation, traceparent = read.get("ce_correlationid"), read.get("traceparent")
     return Event(
