@@ -21,6 +21,7 @@ from aiokafka.structs import OffsetAndMetadata
 from common.bus.broker import BusUnavailable, Reader, Receipts, Record, TopicPartition
 from common.bus.envelope import Outgoing, seal
 from common.events.base import Fact
+from common.events.catalog import BY_TOPIC
 
 log = structlog.get_logger()
 
@@ -136,7 +137,10 @@ class KafkaBus:
         try:
             async with asyncio.timeout(self.options.ack_seconds):
                 for record in records:
-                    if producer.client.cluster.partitions_for_topic(record.topic) is None and not await self._known(producer, record.topic):
+                    if record.topic not in BY_TOPIC:
+                        # A newer version left it, which finds it parked when it comes back.
+                        receipts.refused(record, f"no fact is known on topic {record.topic}")
+                    elif producer.client.cluster.partitions_for_topic(record.topic) is None and not await self._known(producer, record.topic):
                         self._absent(producer, record, receipts)
                     else:
                         self._missing_since.pop(record.topic, None)
