@@ -341,6 +341,15 @@ async def test_a_services_token_is_good_for_its_callee_and_one_minute(now: Time)
         await billing.principal_of(token)
 
 
+async def test_services_go_on_talking_when_the_clock_is_put_back(now: Time) -> None:
+    own = make_key()
+    tokens = ServiceTokens(own, "generation", now=now)
+    billing = Authenticator(FixedKeys({}), FixedKeys(read_jwks(service_jwks({"generation": own}))), name="billing", now=now)
+    tokens.token_for("billing")
+    now.at -= 3600
+    assert (await billing.principal_of(tokens.token_for("billing"))).name == "generation"
+
+
 async def test_no_service_can_sign_as_another_and_no_kind_of_key_for_the_other_kind(now: Time) -> None:
     theirs, users = make_key(), make_key()
     services = FixedKeys(read_jwks(service_jwks({"notify": theirs})))

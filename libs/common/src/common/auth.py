@@ -310,7 +310,7 @@ class ServiceTokens:
         self._signer.kid = service_kid(caller, key.public_key())
         self._caller = caller
         self._now = now
-        self._tokens: dict[str, tuple[str, float]] = {}
+        self._tokens: dict[str, tuple[str, float, float]] = {}
 
     @classmethod
     def of_settings(cls, settings: ServiceSettings, caller: str) -> "ServiceTokens":
@@ -318,10 +318,11 @@ class ServiceTokens:
 
     def token_for(self, callee: str) -> str:
         """A token the callee accepts for at least another 15 s."""
-        token, good_until = self._tokens.get(callee, ("", 0.0))
-        if self._now() >= good_until:
+        token, minted_at, good_until = self._tokens.get(callee, ("", 0.0, 0.0))
+        now = self._now()
+        if not minted_at <= now < good_until:  # a clock that was put back makes it one from the future, which nobody takes
             token = self._signer.sign_service_token(caller=self._caller, callee=callee)
-            self._tokens[callee] = (token, self._now() + SERVICE_TOKEN_SECONDS - _REMINT_BEFORE_SECONDS)
+            self._tokens[callee] = (token, now, now + SERVICE_TOKEN_SECONDS - _REMINT_BEFORE_SECONDS)
         return token
 
 
