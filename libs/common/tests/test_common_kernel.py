@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -15,8 +16,9 @@ from common.bus import MemoryBus
 from common.bus.consumer import ConsumerLimits, GroupConsumer, Subscriptions
 from common.bus.dead_letters import count_dead_letters
 from common.bus.envelope import Outgoing, seal
-from common.bus.outbox import count_rows
+from common.bus.outbox import claim_rows, count_rows
 from common.bus.relay import Relay
+from common.clock import FakeClock
 from common.db import Database, OutcomeUnknown, Tx
 from common.errors import Conflict, Overloaded, ServiceError, Unavailable
 from common.events import Event, TaskCreated, UserRegistered
@@ -180,6 +182,19 @@ async def test_rows_a_crash_left_behind_are_swept_and_heard_once(db: Database) -
     async with running(relay.run(), hearing.run()):
         await until(lambda: _is_zero(count_rows(db)))
     assert sorted(hearing.heard) == sorted(fact.task_id for fact in facts)
+
+
+async def test_rows_leased_before_the_clock_was_put_back_do_not_wait_for_it(service_database: Any) -> None:
+    clock = FakeClock()
+    db = await service_database("common", clock=clock)
+    bus = MemoryBus(groups=lambda _topic: ())
+    db.relay = Relay(db, bus)  # never runs: its process is gone
+    async with db.transaction() as tx:
+        tx.emit(created())
+    assert await claim_rows(db, 10, timedelta(seconds=5)) == []
+    clock.move(seconds=-3600)
+    async with running(Relay(db, bus, sweep_seconds=0.02).run()):
+        await until(lambda: _is(count_rows(db), 0), seconds=10)
 
 
 async def test_a_group_that_is_not_there_keeps_its_rows_until_it_has_heard_them(db: Database) -> None:

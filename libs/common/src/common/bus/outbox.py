@@ -20,19 +20,24 @@ class Backlog(NamedTuple):
 
 
 async def claim_rows(db: Database, limit: int, lease: timedelta) -> list[list[Outgoing]]:
-    """Lease up to `limit` rows that nobody holds, oldest first; answers the facts of each."""
+    """Lease up to `limit` rows that nobody holds, oldest first; answers the facts of each.
+
+    A lease that ends later than any begun now could is from before the database's clock was put back, and holds no more.
+    """
     now = db.clock.now()
     rows = await db.fetch(
         """
         UPDATE outbox SET leased_until = $2
         WHERE position IN (
-            SELECT position FROM outbox WHERE leased_until <= $1 AND parked_at IS NULL ORDER BY position LIMIT $3 FOR UPDATE SKIP LOCKED
+            SELECT position FROM outbox WHERE (leased_until <= $1 OR leased_until > $4) AND parked_at IS NULL
+            ORDER BY position LIMIT $3 FOR UPDATE SKIP LOCKED
         )
         RETURNING position, facts, created_at
         """,
         now,
         now + lease,
         limit,
+        now + 2 * lease,
     )
     return [unbundle(row) for row in sorted(rows, key=lambda row: row["position"])]
 
