@@ -1,5 +1,6 @@
 """The `darkroom` command as a person uses it: up, status, grant, dead letters, reset, and what it says when something is in the way."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -19,10 +20,13 @@ from typing import Any
 
 import asyncpg
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from common.events.catalog import FACTS
 from suite.embedded.parts import is_port_taken
-from suite.home import Home, SuiteError
+from suite.home import Home, State, SuiteError
+from suite.operator import Operator
 from suite.ports import choose_ports
 
 START_SECONDS_MAX = 120
@@ -319,6 +323,36 @@ def test_free_ports_are_free_for_every_replica(monkeypatch: pytest.MonkeyPatch, 
     ports = choose_ports(Home(tmp_path), any_ports=True, replicas={"billing": 2})
     assert len(ports.services["billing"]) == 2
     assert all(port >= 18_000 for port in ports.services["billing"])
+
+
+def test_what_two_commands_make_at_once_is_one_thing(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    made = home.remembered("login", lambda: {"mine": home.remembered("login", lambda: "the other's")})
+    assert made == home.remembered("login", dict) == "the other's"
+
+
+async def test_two_commands_that_ask_for_the_demo_login_at_once_both_get_it(tmp_path: Path) -> None:
+    people: dict[str, str] = {}
+    strangers = asyncio.Barrier(2)
+
+    async def answer(request: web.Request) -> web.Response:
+        body = await request.json()
+        if request.path == "/login":
+            if people.get(body["email"]) == body["password"]:
+                return web.json_response({"objectId": "1"})
+            await strangers.wait()
+            return web.json_response({}, status=401)
+        if body["email"] in people:
+            return web.json_response({}, status=409)
+        people[body["email"]] = body["password"]
+        return web.json_response({"objectId": "1"}, status=201)
+
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", answer)
+    async with TestServer(application) as server:
+        state = State(1, "", "", 0, {"DARKROOM_URL": str(server.make_url("")).rstrip("/")}, {})
+        found = await asyncio.gather(*(Operator(Home(tmp_path), state).demo_login() for _ in range(2)))
+    assert found[0] == found[1]
 
 
 def test_two_suites_that_choose_at_once_choose_other_ports(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from suite.embedded.parts import EmbeddedError, write_secretly
+from suite.embedded.parts import EmbeddedError, place_first, write_secretly
 
 DEFAULT_FOLDER = ".darkroom"
 # Whoever operates the suite signs with this name where a service asks for another service's token.
@@ -137,9 +137,8 @@ class Home:
             try:
                 return json.loads(path.read_text())
             except FileNotFoundError:
-                value = make()
-                write_secretly(path, json.dumps(value, indent=1))
-                return value
+                write_secretly(path, json.dumps(make(), indent=1), place=place_first)
+                return json.loads(path.read_text())
 
     def secret(self, name: str) -> str:
         """A random secret of 64 hex digits, made once."""

@@ -108,7 +108,7 @@ async def run_command(command: list[str], *, environment: dict[str, str], option
             child.kill()
 
 
-def write_secretly(path: Path, text: str) -> None:
+def write_secretly(path: Path, text: str, *, place: Callable[[str, Path], None] = os.replace) -> None:
     """Replace a file whole or not at all, readable by its owner only."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -116,10 +116,17 @@ def write_secretly(path: Path, text: str) -> None:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(name, path)
+        place(name, path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def place_first(name: str, path: Path) -> None:
+    """For `write_secretly`: of several that make a file at the same time, the first has made it."""
+    with contextlib.suppress(FileExistsError):
+        os.link(name, path)
+    os.unlink(name)
 
 
 def open_log(path: Path) -> int:
