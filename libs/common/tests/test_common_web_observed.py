@@ -1,6 +1,7 @@
 """What an edge tells about itself: its OpenAPI document, its admin listener, its log lines and its numbers."""
 
 import asyncio
+import errno
 import io
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -243,6 +244,24 @@ async def test_each_request_is_one_line_and_a_fault_has_its_cause(lines: Callabl
     assert "RuntimeError" in failed["exception"]
     assert "hunter22" not in str(failed)
     assert "eyJ" not in str(lines())
+
+
+@pytest.mark.usefixtures("lines")
+async def test_lines_that_find_no_room_are_lost_and_nothing_else_is() -> None:
+    class FullDisk(io.BytesIO):
+        def write(self, _line: Any) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        def flush(self) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    logs.configure(to=FullDisk())
+    async with open_door(ROUTES, name="generation") as door:
+        headers = {"Authorization": f"Bearer {door.passes.user()}"}
+        async with door.http.get(f"{door.url}/api/tasks/1", headers=headers) as answer:
+            assert answer.status == 200
+        async with door.http.get(f"{door.url}/v1/broken", headers=headers) as answer:
+            assert (answer.status, answer.content_type) == (500, "application/problem+json")
 
 
 def test_every_refusal_has_a_sentence_in_both_languages() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, MutableMapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, cast
 
 import orjson
 import structlog
@@ -33,7 +33,7 @@ _bound: ContextVar[Mapping[str, object]] = ContextVar("bound", default=MappingPr
 def configure(*, level: Level = "info", to: BinaryIO | None = None) -> None:
     """Set up logging of the whole process; also what libraries say through `logging` comes out as lines of ours."""
     global _quick
-    output = to or sys.stdout.buffer
+    output = _Lossy(to or sys.stdout.buffer)
     _quick = _Quick(output) if _LEVELS[level] <= logging.INFO else None
     structlog.configure(
         processors=[
@@ -46,7 +46,7 @@ def configure(*, level: Level = "info", to: BinaryIO | None = None) -> None:
             structlog.processors.JSONRenderer(serializer=_to_bytes),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
-        logger_factory=structlog.BytesLoggerFactory(file=output),
+        logger_factory=structlog.BytesLoggerFactory(file=cast(BinaryIO, output)),
         cache_logger_on_first_use=False,
     )
     root = logging.getLogger()
@@ -57,10 +57,27 @@ def configure(*, level: Level = "info", to: BinaryIO | None = None) -> None:
     logging.getLogger("aiokafka.cluster").setLevel(logging.CRITICAL)
 
 
+class _Lossy:
+    """An output that may be full, or whose reader may have gone: then lines are lost, and not the work that they tell of."""
+
+    def __init__(self, output: BinaryIO) -> None:
+        self._output = output
+
+    def write(self, line: bytes) -> None:
+        try:
+            self._output.write(line)
+        except OSError:
+            return
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._output.flush()
+
+
 class _Quick:
     """Writes lines whose fields are all ours, without the pipeline; gathered for a moment, because a system call per request costs more than its line."""
 
-    def __init__(self, output: BinaryIO) -> None:
+    def __init__(self, output: _Lossy) -> None:
         self._output = output
         self._pending = False
 
