@@ -12,7 +12,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from common.bus import MemoryBus
+from common.bus import MemoryBus, Reader, Record
 from common.bus.consumer import ConsumerLimits, GroupConsumer, Subscriptions
 from common.bus.dead_letters import count_dead_letters
 from common.bus.envelope import Outgoing, seal
@@ -325,6 +325,40 @@ async def test_the_weather_is_waited_for_and_never_counted(db: Database) -> None
     assert await count_dead_letters(db) == 0
 
 
+async def test_a_reader_that_never_answers_again_is_made_anew(db: Database) -> None:
+    class Stuck(MemoryBus):
+        readers = 0
+
+        def group(self, name: str, topics: Sequence[str], *, gather_seconds: float = 0) -> Reader:
+            reader = super().group(name, topics, gather_seconds=gather_seconds)
+            self.readers += 1
+            if self.readers == 1:
+                reader.fetch = _never  # type: ignore[method-assign]
+            return reader
+
+    bus = Stuck()
+    hearing = Hearing(db, bus, limits=ConsumerLimits(wait_seconds=0.05, stuck_seconds=0.1))
+    async with running(hearing.run()):
+        await bus.publish([seal(created(), db.clock.now(), None)], _Silent())
+        await until(lambda: hearing.heard, seconds=10)
+
+
+async def test_a_drain_in_which_a_letter_cannot_be_kept_ends_in_good_order(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def away(*_args: Any) -> None:
+        hearing.draining.set()
+        raise Unavailable("the database is away")
+
+    def fails(event: Event[TaskCreated]) -> None:
+        raise ValueError("poison")
+
+    monkeypatch.setattr("common.bus.consumer.insert_dead_letters", away)
+    bus = MemoryBus()
+    hearing = Hearing(db, bus, fails=fails)
+    await bus.publish([seal(created(), db.clock.now(), None)], _Silent())
+    await hearing.run()
+    assert not bus._groups["works"].committed  # it is heard again, and buried then
+
+
 async def test_two_members_share_a_group_and_what_one_leaves_the_other_hears(db: Database) -> None:
     bus = MemoryBus()
     first, second = Hearing(db, bus), Hearing(db, bus)
@@ -437,6 +471,10 @@ class _Silent:
     def refused(self, record: Outgoing, error: str) -> None: ...
 
     def lost(self, record: Outgoing, error: str) -> None: ...
+
+
+async def _never(**_limits: Any) -> list[Record]:
+    return await asyncio.get_running_loop().create_future()
 
 
 async def _is(found: Any, wanted: Any) -> bool:

@@ -214,8 +214,7 @@ class GroupConsumer:
                 )
                 if tries >= self._limits.tries_max:
                     batch[0].fault = f"{type(error).__name__}: {error}"
-                    await self._bury(batch[0], tries)
-                    return True
+                    return await self._bury(batch[0], tries)
                 if await _sleep(self._draining, self._limits.retry_seconds * tries):
                     return False
 
@@ -242,7 +241,8 @@ class GroupConsumer:
                     finally:
                         current_trace.reset(token)
 
-    async def _bury(self, heard: _Heard, tries: int) -> None:
+    async def _bury(self, heard: _Heard, tries: int) -> bool:
+        """Keep it as a dead letter. False when draining cut it short."""
         while True:
             try:
                 async with self._db.transaction() as tx:
@@ -252,10 +252,12 @@ class GroupConsumer:
                     await insert_dead_letters(tx, self._subscriptions.group, [DeadLetter(heard.record, event_id, heard.fault, tries)])
                 log.error("consumer.dead_letter", group=self._subscriptions.group, topic=heard.record.topic, cause=heard.fault[:300])
                 self._dead.count(died=True)
-                return
+                return True
             except Exception as error:
-                if not passes(error) or await _sleep(self._draining, 0.5):
+                if not passes(error):
                     raise
+                if await _sleep(self._draining, 0.5):
+                    return False
 
     def _count(self, batch: Sequence[_Heard]) -> None:
         self._dead.count_all([heard.event is None for heard in batch])
@@ -329,11 +331,13 @@ def _trace_of(events: Sequence[Event[Fact]]) -> Trace | None:
 
 
 async def _fetch(reader: Reader, drained: "asyncio.Task[Any]", limits: ConsumerLimits) -> list[Record] | None:
-    """What came; None when draining began meanwhile."""
+    """What came; None when draining began meanwhile. Nothing, too, from a reader that did not even say that nothing came: it may hang for ever."""
     fetching = asyncio.create_task(reader.fetch(records_max=limits.records_max, wait_seconds=limits.wait_seconds), name="consumer fetch")
     try:
-        await asyncio.wait({fetching, drained}, return_when=asyncio.FIRST_COMPLETED)
-        return fetching.result() if fetching.done() else None
+        await asyncio.wait({fetching, drained}, timeout=limits.wait_seconds + limits.stuck_seconds, return_when=asyncio.FIRST_COMPLETED)
+        if fetching.done():
+            return fetching.result()
+        return None if drained.done() else []
     finally:
         if not fetching.done():
             fetching.cancel()
