@@ -168,6 +168,17 @@ async def test_both_paths_answer_alike(doors: Any, name: str) -> None:
         assert (short[0].status, short[0].code()) == ((401, 10002) if name in NOBODYS else (400, 10001))
 
 
+@pytest.mark.parametrize("version", ["0.9", "2.0"])
+async def test_a_version_that_is_not_spoken_is_refused_in_one_that_is(doors: Any, echo: Any, version: str) -> None:
+    for door in doors:
+        head, _, body = (await door.say(f"GET /api/works/1 HTTP/{version}\r\nHost: x\r\n\r\n".encode())).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+        assert b"\r\nX-Error-Code: 10001\r\n" in head
+        assert b"\r\nConnection: close" in head
+        assert (json.loads(body)["success"], door.ended) == (False, True)
+    assert not echo.seen
+
+
 @pytest.mark.parametrize("name", ["a body", "chunks answered", "an unknown path", "no token", "its own request id", "chunks sent"])
 async def test_a_request_may_arrive_byte_by_byte_or_cut_anywhere(doors: Any, name: str) -> None:
     whole = PLAIN[name] + (CLOSING if name in SHORT else b"")

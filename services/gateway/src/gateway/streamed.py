@@ -34,6 +34,8 @@ log = structlog.get_logger()
 
 _FIRST_LINE = re.compile(rb"[A-Za-z]{1,20} (/[!-~]{0,512})")
 _LANGUAGE = re.compile(rb"\naccept-language:[ \t]*([!-~ ]{0,64})", re.IGNORECASE)
+_VERSION = web.RequestKey("version", aiohttp.HttpVersion)
+_SPOKEN = (aiohttp.HttpVersion10, aiohttp.HttpVersion11)
 _NOT_RELAYED = frozenset(name.decode() for name in edge.NOT_RELAYED) | {"transfer-encoding"}
 
 
@@ -201,8 +203,8 @@ def _read(request: web.BaseRequest) -> Asked:
 def _check_framing(request: web.BaseRequest) -> None:
     """Raises InvalidParameter, or Unauthorized, where two readers could disagree about where a request ends or whom it is for."""
     headers = request.headers
-    if request.version < aiohttp.HttpVersion10:
-        raise InvalidParameter("HTTP before 1.0 is not spoken here")
+    if request[_VERSION] not in _SPOKEN:
+        raise InvalidParameter("this version of HTTP is not spoken here")
     hosts = headers.getall("Host", ())
     if len(hosts) > 1 or (not hosts and request.version >= aiohttp.HttpVersion11):
         raise InvalidParameter.of("Host", "exactly-one")
@@ -513,4 +515,8 @@ class _Server(web.Server):
 
     def _request(self, message: Any, payload: StreamReader, protocol: Any, writer: Any, task: "asyncio.Task[None]") -> web.BaseRequest:
         protocol.payload = payload
-        return _Request(message, payload, protocol, writer, task, self._loop)
+        # An answer is in the version of its request, so one that is not spoken here must not be seen where answers are made.
+        spoken = message if message.version in _SPOKEN else message._replace(version=aiohttp.HttpVersion11)
+        request = _Request(spoken, payload, protocol, writer, task, self._loop)
+        request[_VERSION] = message.version
+        return request
