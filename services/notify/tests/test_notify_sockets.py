@@ -364,6 +364,19 @@ async def test_a_bad_first_frame_is_told_why_and_closed(notify: Notify, first: A
     assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, code)
 
 
+@pytest.mark.parametrize(
+    "frame", ['{"type":"ping","type":"ack","seq":1}', '{"type":"ack","seq":1,"seq":2}', '{"type":"ping","n":%s}' % 10**20, '{"type":"ping"', "NaN"]
+)
+async def test_a_frame_is_read_by_the_eyes_that_read_bodies(notify: Notify, db: Database, frame: str) -> None:
+    user = new_id()
+    await notify.tell(completed(user), completed(user))
+    ws, _ = await notify.connect(user)
+    await ws.send_str(frame)
+    assert (await ws.receive_json(timeout=5))["type"] == "error"
+    assert (await ws.receive(timeout=5)).data == 4501
+    assert await db.fetchval("SELECT read_seq FROM feed WHERE user_id = $1", user) == 0
+
+
 async def test_sockets_that_misbehave_are_closed_with_their_code(notify: Notify) -> None:
     silent = await notify.http.ws_connect(notify.url + "/ws")
     assert (await silent.receive(timeout=5)).type == aiohttp.WSMsgType.TEXT

@@ -16,6 +16,7 @@ from common.errors import AccountDisabled, Forbidden, InvalidParameter, RateLimi
 from common.ids import new_id
 from common.messages import Lang, text
 from common.web import Model, Request, Whole
+from common.web.body import check_json
 from common.web.dialects import language_of
 from notify import store
 from notify.deps import Deps
@@ -202,9 +203,11 @@ async def _hear(deps: Deps, connection: Connection, payload: dict[str, Any]) -> 
 
 def _parse(text: str) -> dict[str, Any]:
     try:
-        payload = orjson.loads(text)
-    except (orjson.JSONDecodeError, RecursionError, UnicodeEncodeError):
+        raw = text.encode()
+        check_json(raw)
+    except (InvalidParameter, UnicodeEncodeError):
         raise Refused(BAD_FRAME, "frame-broken") from None
+    payload = orjson.loads(raw)
     if not isinstance(payload, dict):
         raise Refused(BAD_FRAME, "frame-broken")
     return payload
