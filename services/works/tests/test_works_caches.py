@@ -55,6 +55,25 @@ async def test_what_is_shown_to_one_is_kept_by_nobody_else(works: Any, facts: An
     assert (status, headers["Cache-Control"]) == (304, "private, no-cache")
 
 
+@pytest.mark.parametrize(
+    ("path", "header", "value"),
+    [
+        ("/api/works?status=failed", "Accept-Language", "en"), ("/api/works/{}", "Accept-Language", "en"),
+        ("/works", "X-LC-Id", "app"), ("/works/{}", "X-LC-Id", "app"), ("/v1/gallery", "X-LC-Id", "app"),
+    ],
+)  # fmt: skip
+async def test_a_header_that_changes_an_answer_is_named_beside_it(works: Any, facts: Any, path: str, header: str, value: str) -> None:
+    owner, failed = new_id(), new_id()
+    shown = str(await published(works, facts, owner))
+    if header == "Accept-Language":
+        shown = str(failed)
+        await works.tell(facts.created(failed, owner), facts.failed(failed, owner))
+    (_, plain, one), (_, asked, other) = [await works.ask("GET", path.format(shown), user=owner, headers=headers) for headers in ({}, {header: value})]
+    assert (one == other, plain["ETag"] == asked["ETag"]) == (False, False)
+    assert header in plain["Vary"].split(", ")
+    assert header in asked["Vary"].split(", ")
+
+
 async def test_the_gallery_is_walked_once_through_while_works_come_go_and_are_published(works: Any, facts: Any) -> None:
     owner = new_id()
     ids = [str(await published(works, facts, owner, minutes=place)) for place in range(9)]
