@@ -181,6 +181,15 @@ async def test_the_address_alone_leads_to_the_page(open_door: Any, careful_only:
             assert answer.status == 405
 
 
+async def test_a_page_says_that_it_may_be_packed_and_that_its_readers_are_listed(open_door: Any) -> None:
+    async with (
+        open_door(AWAY, cors_origins="https://app.example") as door,
+        aiohttp.ClientSession() as http,
+        http.get(door.url + "/docs/swagger-ui.css", headers={"Origin": "https://app.example"}) as answer,
+    ):
+        assert (answer.status, sorted(answer.headers.getall("Vary"))) == (200, ["Accept-Encoding", "Origin"])
+
+
 async def test_the_page_and_all_it_loads_come_from_the_gateway(open_door: Any) -> None:
     async with open_door(AWAY) as door:
         status, headers, page = await get(door.url + "/docs")

@@ -163,7 +163,8 @@ class Streamed:
             await self._gate.signing.take(signed, asked.method)
         lang = language_of(request.headers.get("Accept-Language"), dialect_of(asked.path))
         answer = await self._own.answer(route.path, OwnAsk(asked.method, asked.path, asked.headers, body, lang))
-        return web.Response(status=answer.status, body=answer.body, headers={"Content-Type": answer.content_type, **answer.headers, **asked.own_headers})
+        headers = CIMultiDict({"Content-Type": answer.content_type, **answer.headers})
+        return web.Response(status=answer.status, body=answer.body, headers=_with_own(headers, asked))
 
 
 def _read(request: web.BaseRequest) -> Asked:
@@ -252,6 +253,16 @@ def _refused(error: ServiceError, asked: Asked, request: web.BaseRequest) -> web
     return web.Response(status=answer.status, body=answer.body, headers=answer.headers)
 
 
+def _with_own(headers: CIMultiDict[str], asked: Asked) -> CIMultiDict[str]:
+    """With what the gateway says itself: instead of what was said before, but what an answer varies by is more with each who says it."""
+    for name, value in asked.own_headers.items():
+        if name == "Vary":
+            headers.add(name, value)
+        else:
+            headers[name] = value
+    return headers
+
+
 class _Passage:
     """One request on its way to a service and the answer on its way back."""
 
@@ -338,11 +349,7 @@ class _Passage:
             for name, value in answer.headers.items():
                 if name.lower() not in _NOT_RELAYED:
                     response.headers.add(name, value)
-            for name, value in self._asked.own_headers.items():
-                if name == "Vary":
-                    response.headers.add(name, value)
-                else:
-                    response.headers[name] = value
+            _with_own(response.headers, self._asked)
             response.force_close()
             await response.prepare(self._request)
             if self._asked.method != "HEAD":
