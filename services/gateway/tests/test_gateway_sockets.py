@@ -127,16 +127,29 @@ async def test_a_socket_that_reads_slowly_holds_the_service_back(open_door: Any,
             assert len(await socket.receive_bytes()) == 100_000
 
 
+HANDSHAKE = (
+    b"GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+MASKED, UNMASKED = b"\x81\x82\x00\x00\x00\x00hi", b"\x81\x02ho"
+
+
 async def test_what_follows_the_handshake_in_the_same_piece_is_not_lost(open_door: Any, notify: Any) -> None:
-    frame = b"\x81\x82\x00\x00\x00\x00hi"
-    handshake = (
-        b"GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-    )
     async with open_door(notify.url) as door:
-        raw = await door.say(handshake + frame, wait_seconds=0.5)
+        raw = await door.say(HANDSHAKE + MASKED, wait_seconds=0.5)
     assert raw.startswith(b"HTTP/1.1 101")
     assert raw.endswith(b"\x81\x08heard hi")
+
+
+@pytest.mark.parametrize("pieces", [(HANDSHAKE + UNMASKED,), (HANDSHAKE, MASKED, UNMASKED[:1], UNMASKED[1:])])
+async def test_a_client_that_does_not_mask_is_not_heard_and_told_so(open_door: Any, notify: Any, pieces: tuple[bytes, ...]) -> None:
+    async with open_door(notify.url) as door:
+        raw = await door.say(*pieces, pause_seconds=0.1)
+        assert door.ended
+        assert not door.hall.tunnels
+    assert b"heard ho" not in raw
+    assert (b"heard hi" in raw) == (len(pieces) > 1)
+    assert raw.endswith(b"\x88\x1b\x03\xeaa client masks its frames")
 
 
 @settings(deadline=None)
@@ -154,3 +167,4 @@ def test_the_ends_of_frames_are_found_wherever_the_bytes_are_cut(frames: list[tu
         found.feed(raw[at : at + step])
         at = min(at + step, len(raw))
         assert found.at_end == (at in ends)
+    assert found.masked == all(masked for _, masked in frames)

@@ -4,18 +4,19 @@ import asyncio
 import random
 from collections.abc import Callable
 
-GOING_AWAY = 1001
+GOING_AWAY, PROTOCOL_ERROR = 1001, 1002
 _RETRY_MILLISECONDS_MAX = 3000
 
 
 class FrameEnds:
-    """Follows the frames of one direction; `at_end` when the bytes seen so far end with a whole frame."""
+    """Follows the frames of one direction; `at_end` when the bytes seen so far end with a whole frame, `masked` while all of them were."""
 
-    __slots__ = ("_head", "_left")
+    __slots__ = ("_head", "_left", "masked")
 
     def __init__(self) -> None:
         self._left = 0
         self._head = b""
+        self.masked = True
 
     @property
     def at_end(self) -> bool:
@@ -32,6 +33,7 @@ class FrameEnds:
                 self._head = data[at:]
                 at = size
             else:
+                self.masked = self.masked and data[at + 1] >= 128
                 at = end
         self._left = at - size
 
@@ -55,17 +57,16 @@ def _frame_end(data: bytes, at: int, size: int) -> int:
 class Side(asyncio.Protocol):
     """One end of a tunnel; what it reads it writes to the other, no faster than that one takes it."""
 
-    __slots__ = ("_ends", "_gone", "other", "transport")
+    __slots__ = ("_gone", "ends", "other", "transport")
 
-    def __init__(self, transport: asyncio.Transport, *, ends: FrameEnds | None, gone: Callable[[], None]) -> None:
+    def __init__(self, transport: asyncio.Transport, *, gone: Callable[[], None]) -> None:
         self.transport = transport
         self.other: Side
-        self._ends = ends
+        self.ends = FrameEnds()
         self._gone = gone
 
     def data_received(self, data: bytes) -> None:
-        if self._ends is not None:
-            self._ends.feed(data)
+        self.ends.feed(data)
         self.other.transport.write(data)
 
     def pause_writing(self) -> None:
@@ -80,6 +81,23 @@ class Side(asyncio.Protocol):
         if not self.other.transport.is_closing():
             self.other.transport.close()
         self._gone()
+
+
+class ClientSide(Side):
+    """The client's end: what it says is masked, or it is no client to listen to (RFC 6455 5.1)."""
+
+    __slots__ = ()
+
+    def data_received(self, data: bytes) -> None:
+        self.ends.feed(data)
+        service = self.other
+        if self.ends.masked:
+            service.transport.write(data)
+            return
+        service.transport.abort()
+        if service.ends.at_end:
+            self.transport.write(_close_frame(PROTOCOL_ERROR, "a client masks its frames"))
+        self.transport.close()
 
 
 class Farewell(asyncio.Protocol):
@@ -103,10 +121,9 @@ class Tunnel:
 
     def __init__(self, client: asyncio.Transport, service: asyncio.Transport, *, closed: Callable[["Tunnel"], None]) -> None:
         self._closed = closed
-        self._ends = FrameEnds()
         self._sides_left = 2
-        self._client = Side(client, ends=None, gone=self._side_lost)
-        self._service = Side(service, ends=self._ends, gone=self._side_lost)
+        self._client = ClientSide(client, gone=self._side_lost)
+        self._service = Side(service, gone=self._side_lost)
         self._client.other, self._service.other = self._service, self._client
 
     def join(self, to_client: bytes, to_service: bytes) -> None:
@@ -125,8 +142,9 @@ class Tunnel:
             return
         client.set_protocol(Farewell(client, gone=self._side_lost))
         self._service.transport.abort()
-        if self._ends.at_end:
-            client.write(_goodbye())
+        if self._service.ends.at_end:
+            # Spread over a few seconds, so that all who are sent away do not come back in the same moment.
+            client.write(_close_frame(GOING_AWAY, f"restarting, retry in {random.randrange(200, _RETRY_MILLISECONDS_MAX)} ms"))
         else:
             client.close()
 
@@ -141,8 +159,6 @@ class Tunnel:
             self._closed(self)
 
 
-def _goodbye() -> bytes:
-    # Spread over a few seconds, so that all who are sent away do not come back in the same moment.
-    reason = f"restarting, retry in {random.randrange(200, _RETRY_MILLISECONDS_MAX)} ms".encode()
-    payload = GOING_AWAY.to_bytes(2, "big") + reason
+def _close_frame(code: int, reason: str) -> bytes:
+    payload = code.to_bytes(2, "big") + reason.encode()
     return bytes((0x88, len(payload))) + payload
