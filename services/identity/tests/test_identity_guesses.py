@@ -65,6 +65,15 @@ async def test_one_address_cannot_try_many_accounts(identity: Any) -> None:
     assert (await log_in(identity, "wrong words", email="other@darkroom.example", address="203.0.113.10"))[0] == 401
 
 
+async def test_right_passwords_of_ones_own_buy_no_guesses_of_others(identity: Any, sql: Any) -> None:
+    await identity.sign_up(MAIL)
+    assert (await log_in(identity, "correct horse"))[0] == 200
+    for number in range(5):
+        assert (await log_in(identity, "wrong words", email=f"somebody{number}@darkroom.example"))[0] == 401
+        assert (await log_in(identity, "correct horse"))[0] == 200
+    assert max(row["guesses"] for row in await sql("SELECT guesses FROM login_guess")) == 5
+
+
 async def test_fifty_guesses_at_once_are_counted_too(run_identity: Any) -> None:
     async with run_identity() as one, run_identity() as other:
         await one.sign_up(MAIL)

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from common.errors import AccountDisabled, EmailUnverified, ServiceError, WrongPassword
 from common.vault import Sealed
@@ -59,6 +59,9 @@ async def guessing(request: Request[Deps], account: bytes) -> AsyncIterator[None
     if isinstance(outcome, ServiceError):
         raise outcome
     yield
+    if outcome:
+        # From a known place its address was not counted, so it gets nothing back: it could buy guesses of others with an account of its own.
+        guess = replace(guess, address=None)
     async with deps.db.transaction() as tx:
         await commands.forgive_guesses(tx, [guess])
 
