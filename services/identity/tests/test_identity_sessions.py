@@ -123,6 +123,15 @@ async def test_a_refresh_token_is_no_access_token_and_the_other_way_round(identi
     assert status == 401
 
 
+async def test_a_token_of_ten_minutes_becomes_none_of_a_week(identity: Any) -> None:
+    await identity.sign_up()
+    tokens = await logged_in(identity)
+    _, again = await refreshed(identity, tokens["refresh_token"])
+    for token in (tokens["access_token"], again["access_token"]):
+        status, headers, _ = await identity.ask("POST", "/api/auth/refresh", **bearer(token))
+        assert (status, headers["X-Error-Code"]) == (401, "10002")
+
+
 async def test_the_database_holds_no_token_and_nothing_to_make_one_from(identity: Any, sql: Any) -> None:
     await identity.sign_up()
     first = await logged_in(identity)

@@ -1,10 +1,12 @@
 """The photo dialect: who am I, and a fresh token."""
 
+from datetime import timedelta
+
 from common.errors import AccountDisabled, Unauthorized
 from common.web import Answer, Request, Route
 from identity import store
 from identity.api.people import avatar_url, openids
-from identity.api.tokens import good_for, seconds_for, session_of, sign
+from identity.api.tokens import ACCESS_TOKEN_SECONDS, good_for, seconds_for, session_of, sign
 from identity.deps import Deps
 from identity.domain import Person
 from identity.schemas.photo import Me, MeAnswer, MeData, TokenAnswer, TokenData
@@ -21,6 +23,9 @@ async def show_me(request: Request[Deps]) -> Answer:
 async def refresh(request: Request[Deps]) -> Answer:
     """A token that lives on from now, for the same session."""
     deps, person = request.deps, await _active(request)
+    if request.principal.expires_at - request.principal.issued_at <= timedelta(seconds=ACCESS_TOKEN_SECONDS):
+        # Ten minutes must not become a week in the hands of who has no refresh token.
+        raise Unauthorized("a token of ten minutes is followed by its refresh token's")
     session_id = session_of(request)
     now = deps.db.clock.now()
     async with deps.db.read() as conn:
