@@ -26,7 +26,7 @@ from notify import commands, postman, store
 from notify.clients import Address
 from notify.consumers import on_order_paid
 from notify.domain import TRIES_MAX, Bought, Delivery
-from notify.mailbox import build_mailbox
+from notify.mailbox import build_mailbox, read_all
 from notify.mailers import FolderMailer, MailRefused, SmtpMailer, open_mailer
 from notify.templates import Mail, render
 
@@ -136,6 +136,46 @@ async def test_a_sender_that_died_loses_its_lease(office: Office) -> None:
     assert (await office.row(delivery_id))["tries"] == 2
 
 
+async def test_a_mail_that_breaks_its_sender_is_in_nobodys_way_and_ends(office: Office) -> None:
+    broken, good = await office.ask(), office.mailer
+
+    class Breaks:
+        async def send(self, delivery_id: UUID, *more: Any) -> None:
+            if delivery_id == broken:
+                raise ZeroDivisionError
+            await good.send(delivery_id, *more)
+
+    office.mailer = Breaks()
+    for _ in range(6):
+        await office.ask()
+    await office.send()
+    assert len(office.mails()) == 6
+    for _ in range(TRIES_MAX):
+        office.clock.move(seconds=86400)
+        await office.send()
+    row = await office.row(broken)
+    assert (row["state"], row["tries"], row["error"]) == ("failed", TRIES_MAX, "ZeroDivisionError")
+
+
+async def test_a_mail_that_every_time_ends_its_senders_process_ends_too(office: Office) -> None:
+    delivery_id = await office.ask()
+    await office.db.fetch("UPDATE delivery SET tries = $1", TRIES_MAX)
+    await office.send()
+    assert ((await office.row(delivery_id))["state"], office.mails()) == ("failed", [])
+
+
+async def test_an_address_may_be_of_any_script_and_is_never_read_as_another(office: Office) -> None:
+    for address in ("用户@例子.公司", "zoë@xn--bcher-kva.example"):
+        office.identity.address = office.identity.address.model_copy(update={"email": address})
+        await office.ask()
+        await office.send()
+    assert sorted(mail["to"] for mail in read_all(office.folder)) == ["zoë@xn--bcher-kva.example", "用户@例子.公司"]
+    office.identity.address = office.identity.address.model_copy(update={"email": "=?utf-8?q?ada?=@example.com"})
+    delivery_id = await office.ask()
+    await office.send()
+    assert ((await office.row(delivery_id))["state"], len(office.mails())) == ("failed", 2)
+
+
 async def test_without_a_mailer_mails_wait(office: Office) -> None:
     delivery_id = await office.ask()
     office.mailer = None
@@ -191,7 +231,7 @@ class Sink:
 @pytest.fixture
 async def smtp() -> AsyncIterator[tuple[Sink, str]]:
     sink, loop = Sink(), asyncio.get_running_loop()
-    server = await loop.create_server(lambda: SMTP(sink, loop=loop), "127.0.0.1", 0)
+    server = await loop.create_server(lambda: SMTP(sink, enable_SMTPUTF8=True, loop=loop), "127.0.0.1", 0)
     yield sink, f"smtp://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     server.close()
     await server.wait_closed()
@@ -204,6 +244,8 @@ async def test_a_real_server_gets_the_mail_and_its_no_is_final_or_not(smtp: tupl
     await mailer.send(new_id(), "ada@example.com", mail)
     [letter] = [message_from_bytes(raw, policy=policy.default) for raw in sink.letters]
     assert letter["Subject"] == "你好"
+    await mailer.send(new_id(), "用户@例子.公司", mail)
+    assert sink.letters[1].split(b"\r\n")[1] == "To: 用户@例子.公司".encode()
     with pytest.raises(MailRefused):
         await mailer.send(new_id(), "ada@nowhere.example", mail)
     with pytest.raises(OSError, match="for now"):

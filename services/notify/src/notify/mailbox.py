@@ -76,7 +76,8 @@ def read_one(path: Path) -> dict[str, str]:
     body = message.get_body(preferencelist=("plain",))
     return {
         "name": path.name,
-        "to": str(message["To"]),
+        # Bytes beyond ASCII, as addresses of other scripts have them, come as surrogates.
+        "to": str(message["To"]).encode("utf-8", "surrogateescape").decode("utf-8", "replace"),
         "subject": str(message["Subject"]),
         "date": str(message["Date"]),
         "text": body.get_content() if body is not None else "",

@@ -1,6 +1,7 @@
 """Where mails go: an SMTP server, or a folder of the embedded run that its mailbox page shows."""
 
 import asyncio
+from email import policy
 from email.headerregistry import Address as MailAddress
 from email.message import EmailMessage
 from email.utils import format_datetime
@@ -92,13 +93,24 @@ def open_mailer(url: str, *, sender: str, clock: Clock) -> Mailer | None:
 
 
 def compose(delivery_id: UUID, sender: str, to: str, mail: Mail, clock: Clock) -> EmailMessage:
-    """A message whose id is the delivery's, so that one sent twice is known as the same."""
-    message = EmailMessage()
+    """A message whose id is the delivery's, so that one sent twice is known as the same. Raises MailRefused for an address no mail can be written to."""
+    message = EmailMessage(policy.default.clone(utf8=not to.isascii()))
     message["From"] = sender
-    message["To"] = MailAddress(addr_spec=to)
+    message["To"] = _mailbox(to)
     message["Subject"] = mail.subject
     message["Date"] = format_datetime(clock.now())
     message["Message-ID"] = f"<{delivery_id}@{sender.rpartition('@')[2].rstrip('>')}>"
     message.set_content(mail.text)
     message.add_alternative(mail.html, subtype="html")
     return message
+
+
+def _mailbox(address: str) -> MailAddress:
+    if not address.isascii():
+        # RFC 6531; the parser of whole addresses does not know it.
+        local, _, domain = address.rpartition("@")
+        return MailAddress(username=local, domain=domain)
+    try:
+        return MailAddress(addr_spec=address)
+    except ValueError as error:
+        raise MailRefused("mails know no such address") from error

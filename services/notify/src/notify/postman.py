@@ -9,7 +9,7 @@ from common.errors import ServiceError, Unavailable
 from notify import store, templates
 from notify.clients import Identity
 from notify.deps import Deps
-from notify.domain import Delivery, next_try
+from notify.domain import TRIES_MAX, Delivery, next_try
 from notify.mailers import Mailer, MailRefused
 
 log = structlog.get_logger()
@@ -28,6 +28,8 @@ async def send_due(deps: Deps) -> None:
 
 async def _send(deps: Deps, identity: Identity, mailer: Mailer, one: Delivery) -> None:
     try:
+        if one.tries > TRIES_MAX:
+            raise MailRefused("every try ended its sender")
         if not templates.is_known(one.template):
             raise MailRefused(f"no template {one.template}")
         address = await identity.address_of(one)
@@ -37,6 +39,10 @@ async def _send(deps: Deps, identity: Identity, mailer: Mailer, one: Delivery) -
     except (ServiceError, MailRefused) as error:
         log.warning("delivery.refused", delivery_id=str(one.delivery_id), template=one.template, error=str(error)[:200])
         await store.end_delivery(deps.db, one, error=str(error)[:300])
+    except Exception as error:
+        # Whatever it is about this one, the others are sent.
+        log.error("delivery.failed", delivery_id=str(one.delivery_id), template=one.template, exc_info=error)
+        await _try_later(deps, one, type(error).__name__)
     else:
         await store.end_delivery(deps.db, one, error=None)
 
