@@ -145,6 +145,16 @@ async def test_anothers_link_and_one_of_another_kind_are_no_good(identity: Any, 
     assert await reset(identity, token) == 200
 
 
+@pytest.mark.parametrize(
+    ("given", "mailed"),
+    [("Ada@BÜCHER.example", "ada@xn--bcher-kva.example"), ("ada@straße.example", "ada@xn--strae-oqa.example"), ("用户@例子.example", "用户@例子.example")],
+)
+async def test_a_mail_goes_to_a_domain_as_mail_servers_write_it(identity: Any, sql: Any, pass_of_a_service: Any, given: str, mailed: str) -> None:
+    await identity.sign_up(given)
+    status, answer = await address(identity, pass_of_a_service, await next_mail(sql, "email_verification"))
+    assert (status, answer["email"]) == (200, mailed)
+
+
 async def test_a_password_that_cannot_be_used_leaves_the_link_good(identity: Any, sql: Any, pass_of_a_service: Any) -> None:
     await identity.sign_up()
     await ask_reset(identity)

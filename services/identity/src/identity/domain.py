@@ -333,6 +333,11 @@ def normal_email(given: str) -> str:
     return found.normalized.lower()
 
 
+def mailed_email(normal: str) -> str:
+    """A normal address as mail servers take it: the domain in ASCII, unless what stands before it is not either and they must know both anyway."""
+    return validate_email(normal, check_deliverability=False, globally_deliverable=False).ascii_email or normal
+
+
 def normal_password(given: str) -> str:
     """The same password whichever keyboard composed its accents; raises ValueError past the limits."""
     normal = unicodedata.normalize("NFC", given)

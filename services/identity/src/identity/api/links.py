@@ -11,7 +11,7 @@ from common.web import HTML, SCRIPT, STYLE, Answer, Model, Request, Route
 from identity import commands, link_tokens, store
 from identity.api.logins import email_hash_of
 from identity.deps import Deps
-from identity.domain import LinkPurpose, MailLink, ResetRequest, SetPassword, UseLink, normal_email
+from identity.domain import LinkPurpose, MailLink, ResetRequest, SetPassword, UseLink, mailed_email, normal_email
 from identity.schemas.song import ResetWish
 from identity.schemas.v1 import Address, AddressAsk, Done, NewPassword, Verification
 
@@ -80,7 +80,7 @@ async def show_address(request: Request[Deps]) -> Answer:
         raise UserNotFound()
     person, credential = found
     address = Address(
-        email=deps.vault.open(Sealed(credential.email_sealed, credential.sealed_with), owner=user_id).decode(),
+        email=mailed_email(deps.vault.open(Sealed(credential.email_sealed, credential.sealed_with), owner=user_id).decode()),
         name=person.username,
         link=f"{deps.public_url}{link_tokens.PATHS[link.purpose]}#{link_tokens.token_of(deps.vault, link)}" if link is not None else None,
         lang="en" if lang == "en" else "zh",
