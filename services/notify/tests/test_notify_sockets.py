@@ -29,6 +29,7 @@ from notify.consumers import on_credits_changed, on_news, on_task_progressed
 from notify.deps import Deps
 from notify.settings import NotifySettings
 from notify.sockets import Hub
+from notify.upkeep import compare_heads
 
 
 @dataclass
@@ -163,6 +164,35 @@ async def test_what_arrives_while_a_client_catches_up_is_neither_lost_nor_double
         await notify.tell(completed(user))
     seqs = [(await ws.receive_json(timeout=5))["seq"] for _ in range(330)]
     assert seqs == list(range(1, 331))
+
+
+@pytest.mark.parametrize("kept", [0, 1])
+async def test_a_client_whose_next_notice_was_forgotten_is_sent_to_begin_anew(notify: Notify, db: Database, kept: int) -> None:
+    user = new_id()
+    ws, _ = await notify.connect(user)
+    await db.fetch("UPDATE feed SET seq = 3 WHERE user_id = $1", user)
+    if kept:
+        await db.fetch("INSERT INTO notice (user_id, seq, event_id, type, payload, created_at) VALUES ($1, 3, $1, 'order_paid', '{}', now())", user)
+    await compare_heads(notify.deps)
+    message = await ws.receive(timeout=5)
+    assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, 4010)
+    _, hello = await notify.connect(user, resume={"seq": 0})
+    assert (hello["recovered"], hello["seq"]) == (False, 3)
+
+
+async def test_what_is_stored_while_rows_are_read_is_no_gap(notify: Notify, monkeypatch: pytest.MonkeyPatch) -> None:
+    user, hub = new_id(), notify.deps.hub
+    reading = hub.list_notices
+
+    async def slow(user_id: UUID, *, after_seq: int, limit: int) -> list[Any]:
+        found = await reading(user_id, after_seq=after_seq, limit=limit)
+        if after_seq == 0:
+            await notify.tell(completed(user))
+        return found
+
+    monkeypatch.setattr(hub, "list_notices", slow)
+    ws, _ = await notify.connect(user)
+    assert (await ws.receive_json(timeout=5))["seq"] == 1
 
 
 async def test_another_epoch_or_a_number_from_the_future_is_not_recovered(notify: Notify) -> None:

@@ -23,7 +23,7 @@ from notify.schemas.frames import SignUrl, render_notice, render_progress
 
 log = structlog.get_logger()
 
-BAD_TOKEN, DISABLED = 4500, 4507
+BAD_TOKEN, DISABLED, GAP = 4500, 4507, 4010
 _PAGE = 200
 _ENDED_MAX = 10_000
 _BUFFER_BYTES_MAX = 256 * 1024
@@ -174,7 +174,12 @@ class Connection:
     async def _read_rows(self) -> None:
         try:
             while not self._closed:
+                known_before = self._known_seq
                 notices = await self._hub.list_notices(self.user_id, after_seq=self.sent, limit=_PAGE)
+                if (notices[0].seq if notices else max(known_before, self.sent) + 1) != self.sent + 1:
+                    # What comes next was forgotten meanwhile; asking again brings it no nearer, and leaving it out would go unseen.
+                    self._hub.close_later(self, GAP)
+                    return
                 for notice in notices:
                     self.sent = notice.seq
                     self._put(self._hub.render(notice, self.lang))
@@ -187,7 +192,7 @@ class Connection:
             raise
         except Exception as error:
             log.warning("socket.catch_up_failed", error=type(error).__name__)
-            self._hub.close_later(self, 4010)
+            self._hub.close_later(self, GAP)
         finally:
             self._catching_up = None
 
