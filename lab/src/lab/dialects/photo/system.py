@@ -47,7 +47,7 @@ CLOSES = {
     4000: "who asks could not be found out; try again",
     4005: "the token expired",
     4008: "the client reads too slowly",
-    4010: "what was missed could not be read; try again",
+    4010: "what was missed could not be read, or is forgotten by now; try again",
     4012: "nothing was heard for a minute, not even a pong",
     4013: "more than 50 frames in a second",
     4500: "the token is bad, or its session ended",
