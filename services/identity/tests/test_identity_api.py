@@ -133,6 +133,13 @@ async def test_many_who_ask_at_once_are_one_question_to_billing(identity: Any, b
     assert len(billing.asked) < 10
 
 
+async def test_a_name_that_nobody_would_see_is_none_and_one_that_turns_others_about_is_kept_without(identity: Any) -> None:
+    wish = {"username": "\u200b\u2060", "email": "ada@darkroom.example", "password": "correct horse"}
+    status, _, error = await identity.ask("POST", "/users", json=wish)
+    assert (status, error["code"], error["details"]["errors"][0]["field"]) == (400, 10001, "username")
+    assert (await identity.sign_up(username="\u202eAda\n"))["username"] == "Ada"
+
+
 async def test_a_refreshed_token_keeps_the_session(identity: Any) -> None:
     user = await identity.sign_up("ada@darkroom.example")
     status, _, answer = await identity.ask("POST", "/api/auth/refresh", headers=_bearer(user))

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from common.errors import Overloaded
-from identity.domain import normal_email, normal_password
+from identity.domain import named, normal_email, normal_password, shown_name
 from identity.passwords import Passwords
 
 
@@ -17,6 +17,21 @@ def test_one_address_has_one_spelling() -> None:
 def test_what_is_no_address_is_refused(given: str) -> None:
     with pytest.raises(ValueError, match=r"^(is not an e-mail address|must have at most 254 characters)$"):
         normal_email(given)
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("Ada\u202eadA", "AdaadA"), ("\u2067Ada\u2069", "Ada"), ("Ada\n\nopen\u2028evil.example", "Adaopenevil.example"), ("A\x1b[31md\x00a", "A[31mda"),
+        ("小明", "小明"), ("עדה", "עדה"), ("👩\u200d🎨", "👩\u200d🎨"), ("می\u200cخواهم", "می\u200cخواهم"), ("e\u0301", "e\u0301"),
+        ("\u200b\u2060", ""), ("\u202e \u00ad", ""), ("", ""),
+    ],
+)  # fmt: skip
+def test_a_name_leaves_the_text_around_it_alone(given: str, shown: str) -> None:
+    assert shown_name(given) == shown
+    if not shown:
+        with pytest.raises(ValueError, match="must have at least 1 character"):
+            named(given)
 
 
 def test_a_password_is_the_same_whichever_way_its_accents_are_typed() -> None:

@@ -33,6 +33,9 @@ GUESS_WAIT_FIRST = timedelta(minutes=1)
 GUESS_WAIT_MAX = timedelta(minutes=15)
 PLACE_KNOWN = timedelta(days=60)
 
+_BREAKING = frozenset({"Cc", "Zl", "Zp"})
+_TURNING = frozenset({"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
+
 LinkPurpose = Literal["password_reset", "email_verification"]
 Role = Literal["user", "admin"]
 Status = Literal["active", "disabled"]
@@ -331,6 +334,19 @@ def normal_email(given: str) -> str:
     except EmailNotValidError as error:
         raise wrong("email") from error
     return found.normalized.lower()
+
+
+def shown_name(given: str) -> str:
+    """A name on one line that leaves the order of the text around it alone; empty when nothing of it would be seen."""
+    name = "".join(one for one in given if unicodedata.category(one) not in _BREAKING and unicodedata.bidirectional(one) not in _TURNING).strip()
+    return name if any(unicodedata.category(one)[0] not in "CZ" for one in name) else ""
+
+
+def named(given: str) -> str:
+    """The same for whoever must have one; raises ValueError when nothing would be seen."""
+    if not (name := shown_name(given)):
+        raise wrong("string_too_short", min_length=1)
+    return name
 
 
 def mailed_email(normal: str) -> str:

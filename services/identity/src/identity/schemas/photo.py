@@ -3,11 +3,11 @@
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from common.web import Model, Moment, Whole
 from common.web.photo import Ok, Page, PageQuery
-from identity.domain import Person, Purse, Role, Status
+from identity.domain import Person, Purse, Role, Status, shown_name
 
 
 class Me(Model):
@@ -36,7 +36,7 @@ class MeAnswer(Ok[MeData]):
 class UserInfo(Model):
     """What a mini-program knows of its user."""
 
-    nickname: Annotated[str, StringConstraints(strip_whitespace=True, max_length=64)] = ""
+    nickname: Annotated[str, StringConstraints(strip_whitespace=True, max_length=64), AfterValidator(shown_name)] = ""
     avatar_url: Annotated[str, StringConstraints(strip_whitespace=True, max_length=2048)] = ""
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, StringConstraints
 
 from common.web import Model, Moment
-from identity.domain import Person, Purse, normal_email, normal_password
+from identity.domain import Person, Purse, named, normal_email, normal_password
 
 # More than 10 MiB as base64, so that a picture that is too large is told so.
 AVATAR_LENGTH_MAX = 16 * 1024 * 1024
@@ -14,7 +14,7 @@ AVATAR_LENGTH_MAX = 16 * 1024 * 1024
 class SignUp(Model):
     """POST /users. Whatever else is sent (role, points, isVIP, ...) is ignored."""
 
-    username: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=64)]
+    username: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=64), AfterValidator(named)]
     email: Annotated[str, AfterValidator(normal_email)]
     password: Annotated[str, AfterValidator(normal_password)]
     avatar: Annotated[str | None, Field(max_length=AVATAR_LENGTH_MAX, description="a data URL, or the link to an upload of one's own")] = None
