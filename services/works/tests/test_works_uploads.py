@@ -294,6 +294,8 @@ BROKEN: dict[str, tuple[str, bytes]] = {
     "a head that never ends": ("multipart/form-data; boundary=b", b"--b\r\n" + b"X: 1\r\n" * 20_000),
     "a wrong length": ("multipart/form-data; boundary=b", b'--b\r\nContent-Disposition: form-data; name="file"\r\nContent-Length: 5x\r\n\r\nx\r\n--b--\r\n'),
     "a negative length": ("multipart/form-data; boundary=b", b'--b\r\nContent-Disposition: form-data; name="file"\r\nContent-Length: -5\r\n\r\nx\r\n--b--\r\n'),
+    "a vast charset": ("multipart/form-data; boundary=b", b'--b\r\nContent-Disposition: form-data; name="_charset_"\r\n\r\n' + b"x" * 40 + b"\r\n--b--\r\n"),
+    "a charset of bytes": ("multipart/form-data; boundary=b", b'--b\r\nContent-Disposition: form-data; name="_charset_"\r\n\r\n\xff\r\n--b--\r\n'),
     "nested": ("multipart/form-data; boundary=b", b"--b\r\nContent-Type: multipart/mixed; boundary=c\r\n\r\n--c\r\n\r\nx\r\n--c--\r\n--b--\r\n"),
     "another field": ("multipart/form-data; boundary=b", b'--b\r\nContent-Disposition: form-data; name="picture"\r\n\r\nx\r\n--b--\r\n'),
     "JSON": ("application/json", b'{"file": "x"}'),
@@ -309,6 +311,18 @@ async def test_a_broken_form_is_refused_in_the_dialect(works: Any, what: str) ->
     assert status in (400, 413, 415), answer
     assert answer["success"] is False
     assert headers["X-Error-Code"] in ("10001", "60001", "60002", "60003")
+    assert await works.db.fetchval("SELECT count(*) FROM file") == 0
+    assert list((works.folder / "spool").iterdir()) == []
+
+
+@pytest.mark.parametrize(("path", "field"), [("/api/upload/single", "file"), ("/api/upload/multiple", "files"), ("/works", "image")])
+async def test_a_form_that_ends_in_the_middle_of_its_file_is_refused_wherever_it_ends(works: Any, pictures: Any, path: str, field: str) -> None:
+    head = b'--b\r\nContent-Disposition: form-data; name="%b"; filename="a.png"\r\nContent-Type: image/png\r\n' % field.encode()
+    picture = pictures.png()
+    cut = [head + b"\r\n" + picture + bytes(size) for size in (1, 70_000, 140_000, 300_000)]
+    for body in cut:
+        status, headers, answer = await works.ask("POST", path, user=new_id(), data=body, headers={"Content-Type": "multipart/form-data; boundary=b"})
+        assert (status, headers["X-Error-Code"]) == (400, "10001"), answer
     assert await works.db.fetchval("SELECT count(*) FROM file") == 0
     assert list((works.folder / "spool").iterdir()) == []
 

@@ -13,7 +13,7 @@ from common.auth import Principal
 from common.errors import InvalidParameter, PayloadTooLarge, ServiceError, Unauthorized, UnsupportedMediaType
 from common.ids import UserId
 from common.messages import Lang
-from common.web.body import check_text
+from common.web.body import INTEGER_MAX, check_text
 from common.web.dialects import Dialect, language_of
 
 D = TypeVar("D")
@@ -99,7 +99,7 @@ class Request(Generic[D]):
             raise missing() from None
 
     async def parts(self, *, bytes_max: int, parts_max: int = _PARTS_MAX) -> AsyncIterator[BodyPartReader]:
-        """The parts of a multipart body, as they arrive. Read each (`read_part`, `part.read_chunk`) before taking the next.
+        """The parts of a multipart body, as they arrive. Read each (`read_part`, `pieces`) before taking the next.
 
         Raises InvalidParameter for a broken body, PayloadTooLarge past the limits.
         """
@@ -119,11 +119,11 @@ class Request(Generic[D]):
                 yield part
                 if self.http.content.total_bytes > bytes_max:
                     raise PayloadTooLarge(f"the body may have at most {bytes_max} bytes")
-        except (ValueError, AssertionError, LookupError, web.HTTPException) as error:
+        except (ValueError, AssertionError, LookupError, RuntimeError, web.HTTPException) as error:
             raise InvalidParameter.of("body", "multipart") from error
         raise PayloadTooLarge(f"the body may have at most {parts_max} parts")
 
-    async def pieces(self, part: BodyPartReader, *, bytes_max: int) -> AsyncIterator[bytes]:
+    async def pieces(self, part: BodyPartReader, *, bytes_max: int = INTEGER_MAX) -> AsyncIterator[bytes]:
         """One part's bytes as they arrive; raises PayloadTooLarge past the limit, InvalidParameter when the part is broken off."""
         size = 0
         while True:

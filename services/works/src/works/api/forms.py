@@ -1,20 +1,10 @@
 """Parts of a form as they arrive."""
 
-from collections.abc import AsyncIterator
-
 from aiohttp import BodyPartReader
 
 from common.errors import InvalidParameter
 from common.web import Request
 from works.deps import Deps
-
-_CHUNK_BYTES = 64 * 1024
-
-
-async def chunks_of(part: BodyPartReader) -> AsyncIterator[bytes]:
-    """The bytes of a part, never whole in memory."""
-    while chunk := await part.read_chunk(_CHUNK_BYTES):
-        yield chunk
 
 
 async def pass_over(request: Request[Deps], part: BodyPartReader, *, expected: str) -> None:

@@ -12,7 +12,7 @@ from common.web import Answer, Request, Route
 from common.web.photo import Ok
 from works import commands
 from works.api.base64_text import in_chunks, read_picture_text
-from works.api.forms import chunks_of, pass_over
+from works.api.forms import pass_over
 from works.api.uploads import AT_ONCE, PICTURE_REFUSALS, REPLAYED, UPLOAD_SECONDS, keep_picture, keep_spooled, known_together, named, store_together
 from works.deps import Deps
 from works.domain import SavedFile, uploads_folder
@@ -59,7 +59,7 @@ async def _receive_file(request: Request[Deps], spool: AsyncExitStack) -> Spoole
                 raise InvalidParameter.of("file", "one-only")
             else:
                 with named("file"):
-                    picture = await spool.enter_async_context(intake.receive(chunks_of(part)))
+                    picture = await spool.enter_async_context(intake.receive(request.pieces(part)))
     except PayloadTooLarge as error:
         raise FileTooLarge.of("file", "bytes", most=intake.bytes_max) from error
     if picture is None:
@@ -90,7 +90,7 @@ async def _receive_files(request: Request[Deps], spool: AsyncExitStack) -> list[
             if len(pictures) == shapes.FILES_MAX:
                 raise InvalidParameter.of("files", "too_long", max_length=shapes.FILES_MAX)
             with named(f"files.{len(pictures)}"):
-                pictures.append(await spool.enter_async_context(intake.receive(chunks_of(part))))
+                pictures.append(await spool.enter_async_context(intake.receive(request.pieces(part))))
     except PayloadTooLarge as error:
         raise FileTooLarge(error.detail) from error
     if not pictures:

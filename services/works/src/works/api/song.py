@@ -16,7 +16,7 @@ from common.web.song import SongPage
 from works import queries, store
 from works.api.base64_text import in_chunks, read_picture_text
 from works.api.conditional import shown
-from works.api.forms import chunks_of, pass_over
+from works.api.forms import pass_over
 from works.api.uploads import REPLAYED, UPLOAD_SECONDS, named, store_picture
 from works.deps import Deps
 from works.domain import Body, Kept, NewWork, Wanted, Work, owns, uploads_folder
@@ -124,7 +124,7 @@ async def _read_form(request: Request[Deps], spool: AsyncExitStack) -> _Sent:
         if name == "image" and ("Content-Type" in part.headers or part.filename is not None):
             if picture is not None:
                 raise InvalidParameter.of("image", "one-only")
-            picture = await spool.enter_async_context(request.deps.intake.receive(chunks_of(part)))
+            picture = await spool.enter_async_context(request.deps.intake.receive(request.pieces(part)))
         elif name in _LISTS:
             fields.setdefault("tags", []).append(await request.read_text(part))
         elif name is not None and (part.filename is None or name in NewSongWork.model_fields):
