@@ -117,6 +117,18 @@ def test_a_row_says_what_it_takes_and_how_it_refuses() -> None:
     assert [str(row) for row in TABLE if row.method in ("POST", "PUT") and row.takes is None and row.refusals and "/:" not in row.path] == []
 
 
+def test_a_row_names_every_field_its_route_takes() -> None:
+    rows = {re.sub(r":\w+", "*", str(row)): row for row in TABLE if row.auth != "callback" and "..." not in (row.takes or {})}
+    missing = []
+    for found in EVERY:
+        row = rows.get(re.sub(r"\{[^}]+\}", "*", str(found)))
+        if row is not None:
+            named = {name.split()[0].rstrip("?") for name in row.takes or ()}
+            models = {model for model in (found.route.body, found.route.query, *found.route.reads.values()) if model is not None}
+            missing += [f"{row}: {name}" for model in models for name in model.model_fields if name not in named]
+    assert missing == []
+
+
 def test_the_page_is_the_table() -> None:
     assert PAGE.read_text() == render(TABLE), "run `python -m lab.dialects`"
 

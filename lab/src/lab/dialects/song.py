@@ -168,7 +168,12 @@ SONG: tuple[Row, ...] = (
         Refusal(403, 20003, "a repeated sign-up, whose account is disabled by now", _sign_up_disabled),
         reused("/users", _newcomer(), but={"username": "another"}),
         status=201,
-        takes={"username": "text", "email": "text", "password": "text", "avatar?": "file, data URL or link to an upload"},
+        takes={
+            "username": "text, at most 64",
+            "email": "text",
+            "password": "text, at least 8",
+            "avatar?": "file, data URL or link to an upload",
+        },
     ),
     row(
         "POST",
@@ -212,7 +217,14 @@ SONG: tuple[Row, ...] = (
         bad("/works", "tags that are no list", {"title": "x", "image": photo_data_url(), "tags": "sea"}),
         reused("/works", {"title": "Sea", "image": photo_data_url()}, but={"title": "Lake"}),
         status=201,
-        takes={"title": "text", "description?": "text", "image": "file, data URL or link to an upload", "style?": "text", "tags?": "[text]"},
+        takes={
+            "title": "text",
+            "description?": "text",
+            "image": "file, data URL or link to an upload",
+            "style?": "text",
+            "tags?": "[text]",
+            "isPublic?": "true shows it to everybody",
+        },
     ),
     row(
         "GET",
@@ -258,6 +270,8 @@ SONG: tuple[Row, ...] = (
             "prompt": "text, unless a photo is named",
             "negative_tags?": "[text]",
             "workId?": "the `objectId` that `POST /works` answered: the photo the song is made from",
+            "instrumental?": "true: nobody sings",
+            "model?": "text; shown again in `params`, nothing else so far",
         },
     ),
     row(
@@ -279,7 +293,7 @@ SONG: tuple[Row, ...] = (
         at("/points/history?page=1&limit=5"),
         Refusal(400, 10001, "a page below 1", at("/points/history?page=-1")),
         Refusal(400, 10001, "a limit over 100", at("/points/history?limit=101")),
-        takes={"page?": "number", "limit?": "number"},
+        takes={"page?": "number", "limit?": "1 to 100"},
     ),
     row(
         "POST",

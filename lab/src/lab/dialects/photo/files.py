@@ -91,7 +91,7 @@ FILES: tuple[Row, ...] = (
         Refusal(400, 10001, "two files", at("/api/upload/single", form={"file": [photo_bytes(), photo_bytes()]})),
         Refusal(415, 10001, "not a form", at("/api/upload/single", json={"file": "x"})),
         form=True,
-        takes={"file": "a JPEG, PNG or WebP of at most 10 MB, as a part of a form"},
+        takes={"file": "a JPEG, PNG or WebP of at most 10 MB, as a part of a form", "subDir?": "ignored"},
     ),
     row(
         "POST",
@@ -108,7 +108,7 @@ FILES: tuple[Row, ...] = (
         Refusal(400, 10001, "files under another name, however large", at("/api/upload/multiple", form={"photo": b"\xff" * 9_000_000})),
         Refusal(400, 10001, "more than fifty", at("/api/upload/multiple", form={"files": [photo_bytes()] * 51})),
         form=True,
-        takes={"files": "up to fifty of them, as parts of a form"},
+        takes={"files": "up to fifty of them, as parts of a form", "subDir?": "ignored"},
     ),
     row(
         "POST",
@@ -125,7 +125,7 @@ FILES: tuple[Row, ...] = (
         bad("/api/upload/base64", "a folder above", {"base64": photo_data_url(), "subDir": "../x"}),
         Refusal(413, 60001, "more than 10 MB", _text_too_large),
         Refusal(413, 60004, "no more room: something must be deleted first", _text_of_a_hoarder, data=NO_ROOM),
-        takes={"base64": "data URL or base64", "subDir?": "text"},
+        takes={"base64": "data URL or base64", "subDir?": "checked, else ignored"},
     ),
     row(
         "POST",
@@ -140,7 +140,7 @@ FILES: tuple[Row, ...] = (
         Refusal(413, 60004, "no more room for any of them", _texts_of_a_hoarder, data=NO_ROOM),
         bad("/api/upload/base64/batch", "not one of them is a picture", {"images": [base64.b64encode(b"<html>hello</html>").decode()]}, status=415, code=60002),
         bad("/api/upload/base64/batch", "not one of them decodes", {"images": [base64.b64encode(_broken()).decode()] * 2}, status=400, code=60003),
-        takes={"images": "[data URL or base64]", "subDir?": "text"},
+        takes={"images": "[data URL or base64]", "subDir?": "checked, else ignored"},
     ),
     row(
         "DELETE",
@@ -152,6 +152,6 @@ FILES: tuple[Row, ...] = (
         Refusal(404, 60000, "unknown", at("/api/upload/nothing.jpg")),
         Refusal(404, 60000, "another's", _bobs_upload),
         Refusal(400, 10001, "a folder above", at("/api/upload/nothing.jpg?subDir=../x")),
-        takes={"subDir? (query)": "text"},
+        takes={"subDir? (query)": "checked, else ignored"},
     ),
 )

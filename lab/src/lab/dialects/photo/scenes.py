@@ -33,7 +33,7 @@ SCENES: tuple[Row, ...] = (
         at("/api/scenes?category=outdoor"),
         Refusal(400, 10001, "an unknown category", at("/api/scenes?category=moon")),
         Refusal(400, 10001, "a page below 1", at("/api/scenes?page=0")),
-        takes={"category?": "indoor, outdoor, studio", "status?": "active", "keyword?": "text"},
+        takes={"category?": "indoor, outdoor, studio", "status?": "active", "keyword?": "text", "page?": "number", "pageSize?": "1 to 100"},
     ),
     row(
         "GET",
