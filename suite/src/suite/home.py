@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from suite.embedded.parts import EmbeddedError, place_first, write_secretly
+from suite.embedded.parts import EmbeddedError, write_secretly
 
 DEFAULT_FOLDER = ".darkroom"
 # Whoever operates the suite signs with this name where a service asks for another service's token.
@@ -131,14 +131,12 @@ class Home:
             self.tell(state)
 
     def remembered(self, name: str, make: Callable[[], Any]) -> Any:
-        """A value made once and kept, readable by its owner only."""
+        """A value made once and kept, readable by its owner only; the same for commands that ask for it at once."""
         path = self.folder / f"{name}.json"
         with sentences(self.folder):
-            try:
-                return json.loads(path.read_text())
-            except FileNotFoundError:
-                write_secretly(path, json.dumps(make(), indent=1), place=place_first)
-                return json.loads(path.read_text())
+            if not path.exists():
+                write_secretly(path, json.dumps(make(), indent=1), once=True)
+            return json.loads(path.read_text())
 
     def secret(self, name: str) -> str:
         """A random secret of 64 hex digits, made once."""

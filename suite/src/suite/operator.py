@@ -41,8 +41,8 @@ class Operator:
         status, user = await self._ask("POST", f"{self._state.url}/login", login)
         if status == 401:
             status, user = await self._ask("POST", f"{self._state.url}/users", {"username": "demo", **login})
-            if status == 409:  # another command signed it up meanwhile
-                status, user = await self._ask("POST", f"{self._state.url}/login", login)
+        if status == 409:  # another command signed them up meanwhile
+            status, user = await self._ask("POST", f"{self._state.url}/login", login)
         if status == 503:
             raise SuiteError("The demo login does not work right now: a part is away; `darkroom status` shows which.")
         if status not in (200, 201):

@@ -108,25 +108,23 @@ async def run_command(command: list[str], *, environment: dict[str, str], option
             child.kill()
 
 
-def write_secretly(path: Path, text: str, *, place: Callable[[str, Path], None] = os.replace) -> None:
-    """Replace a file whole or not at all, readable by its owner only."""
+def write_secretly(path: Path, text: str, *, once: bool = False) -> None:
+    """Replace a file whole or not at all, readable by its owner only; with `once`, one that is there stays."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "w") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        place(name, path)
+        if once:
+            with contextlib.suppress(FileExistsError):
+                os.link(name, path)
+            os.unlink(name)
+        else:
+            os.replace(name, path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
-
-
-def place_first(name: str, path: Path) -> None:
-    """For `write_secretly`: of several that make a file at the same time, the first has made it."""
-    with contextlib.suppress(FileExistsError):
-        os.link(name, path)
-    os.unlink(name)
 
 
 def open_log(path: Path) -> int:
