@@ -40,6 +40,19 @@ def _strong(secret: SecretStr) -> SecretStr:
 StrongSecret = Annotated[SecretStr, AfterValidator(_strong)]
 
 
+def _begins(*schemes: str) -> AfterValidator:
+    def check(given: str) -> str:
+        if given and not given.startswith(schemes):
+            raise ValueError(f"must begin with {' or '.join(schemes)}")
+        return given
+
+    return AfterValidator(check)
+
+
+_HttpAddresses = Annotated[str, _begins("http://", "https://")]
+_DatabaseAddress = Annotated[str, _begins("postgresql://", "postgres://")]
+
+
 def service_config(prefix: str) -> SettingsConfigDict:
     """The model_config of a service's settings: `BILLING_`."""
     return SettingsConfigDict(env_prefix=prefix, extra="ignore", frozen=True, hide_input_in_errors=True, populate_by_name=True)
@@ -69,23 +82,23 @@ class SharedSettings(_FromGiven):
 
     model_config = service_config("DARKROOM_")
 
-    bus_url: str = "memory://"
+    bus_url: Annotated[str, _begins("memory://", "kafka://")] = "memory://"
     objects_url: str
     objects_access_key: str = ""
     """For an `s3://` store; so is the next one."""
     objects_secret_key: SecretStr = SecretStr("")
-    public_url: str = Field(default=f"http://127.0.0.1:{PORTS['gateway']}", validation_alias=AliasChoices("DARKROOM_URL"))
+    public_url: _HttpAddresses = Field(default=f"http://127.0.0.1:{PORTS['gateway']}", validation_alias=AliasChoices("DARKROOM_URL"))
     files_secret: StrongSecret
     service_jwks_path: Path
     profile: Literal["normal", "roomy"] = "normal"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
-    gateway_url: str = _address("gateway")
-    identity_url: str = _address("identity")
-    works_url: str = _address("works")
-    generation_url: str = _address("generation")
-    billing_url: str = _address("billing")
-    notify_url: str = _address("notify")
+    gateway_url: _HttpAddresses = _address("gateway")
+    identity_url: _HttpAddresses = _address("identity")
+    works_url: _HttpAddresses = _address("works")
+    generation_url: _HttpAddresses = _address("generation")
+    billing_url: _HttpAddresses = _address("billing")
+    notify_url: _HttpAddresses = _address("notify")
 
     def url_of(self, service: str) -> list[str]:
         """The base addresses of a service, in the order they are tried."""
@@ -103,8 +116,8 @@ class ServiceSettings(_FromGiven):
     host: str = "127.0.0.1"
     port: int = Field(ge=0, le=65535)
     admin_port: int = Field(default_factory=lambda given: given["port"] + 1000 if given.get("port") else 0, ge=0, le=65535)
-    database_url: str = ""
-    migration_database_url: str = ""
+    database_url: _DatabaseAddress = ""
+    migration_database_url: _DatabaseAddress = ""
     key_path: Path
     pool_size: int = Field(default=8, ge=1)
     acquire_seconds: float = Field(default=1.5, gt=0)
@@ -175,7 +188,9 @@ def _read(settings: type[AnySettings], env: dict[str, str], extra: dict[str, Any
     try:
         return settings(**{**source(), **extra})
     except ValidationError as error:
-        faults.extend(_fault(settings, dict(one)) for one in error.errors(include_input=False, include_url=False))
+        found = error.errors(include_input=False, include_url=False)
+        # What would have been derived from a wrong value is not wrong itself.
+        faults.extend(_fault(settings, dict(one)) for one in found if one["type"] != "default_factory_not_called")
         return None
 
 
