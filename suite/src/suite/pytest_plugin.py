@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from suite.embedded.redis import EmbeddedRedis
     from suite.embedded.s3 import EmbeddedS3
 
-SERVICES_WITH_DATA = ("identity", "works", "generation", "billing", "notify")
-
 
 @dataclass(frozen=True)
 class TestDatabase:

@@ -59,7 +59,6 @@ class Principal:
     role: Role
     name: str
     session_id: str | None
-    token_id: str | None
     token: str
     issued_at: datetime
     expires_at: datetime
@@ -444,13 +443,13 @@ def _user_of(token: str, claims: Mapping[str, Any]) -> Principal:
         user_id = UserId(UUID(claims["sub"]))
     except ValueError as error:
         raise Unauthorized("the token names nobody") from error
-    return Principal(user_id, role, str(user_id), session_id, claims["jti"], token, _moment(claims["iat"]), _moment(claims["exp"]), number)
+    return Principal(user_id, role, str(user_id), session_id, token, _moment(claims["iat"]), _moment(claims["exp"]), number)
 
 
 def _service_of(token: str, kid: str, claims: Mapping[str, Any]) -> Principal:
     if kid.partition(":")[0] != claims["sub"]:
         raise Unauthorized("a service signed as another")
-    return Principal(None, "service", claims["sub"], None, claims["jti"], token, _moment(claims["iat"]), _moment(claims["exp"]))
+    return Principal(None, "service", claims["sub"], None, token, _moment(claims["iat"]), _moment(claims["exp"]))
 
 
 def _moment(seconds: int) -> datetime:

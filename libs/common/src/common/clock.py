@@ -13,13 +13,6 @@ class Clock(Protocol):
         ...
 
 
-class HostClock:
-    """The host's clock, for what has no database (the gateway)."""
-
-    def now(self) -> datetime:
-        return datetime.now(UTC)
-
-
 class DatabaseClock:
     """The database's clock, read rarely and carried on by the host's monotonic clock."""
 

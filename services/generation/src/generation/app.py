@@ -17,7 +17,7 @@ from common.config import Config
 from common.db import Database
 from common.events import ConfigChanged
 from common.metrics import Metrics
-from common.objects import ObjectStore, UrlSigner, open_objects
+from common.objects import ObjectStore, UrlSigner, opened_objects
 from common.service import Loop, Service, every, opened_database
 from generation import lanes, queries
 from generation.api import ROUTES
@@ -66,7 +66,7 @@ async def _opened(settings: GenerationSettings, bus: Bus) -> AsyncIterator[Servi
         ServiceClient("works", settings, "generation") as works,
         ServiceClient("works", settings, "generation") as pictures,
         ServiceClient("identity", settings, "generation") as identity,
-        _opened_objects(settings) as objects,
+        opened_objects(settings.shared) as objects,
         _opened_pool(settings) as pool,
         aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session,
         Fetcher() as fetch,
@@ -136,15 +136,6 @@ def _n8n(settings: GenerationSettings, db: Database, pool: Pool, session: aiohtt
         secret=settings.n8n_secret.get_secret_value(), callback_base=settings.callback_url or settings.shared.public_url,
         wait_seconds=settings.n8n_wait_seconds, now=db.clock.now, model=partial(model_of, config),
     )  # fmt: skip
-
-
-@asynccontextmanager
-async def _opened_objects(settings: GenerationSettings) -> AsyncIterator[ObjectStore]:
-    objects = open_objects(settings.shared)
-    try:
-        yield objects
-    finally:
-        await objects.close()
 
 
 @asynccontextmanager

@@ -15,7 +15,7 @@ from common.client import ServiceClient
 from common.config import Config, Key
 from common.db import Database
 from common.metrics import Metrics
-from common.objects import ObjectStore, UrlSigner, open_objects
+from common.objects import ObjectStore, UrlSigner, opened_objects
 from common.service import Service, every, opened_database
 from works import upkeep
 from works.api import ROUTES
@@ -45,7 +45,7 @@ async def open_service(settings: WorksSettings, bus: Bus) -> AsyncIterator[Servi
         opened_database(settings, "works", bus, migrations=MIGRATIONS) as (db, relay),
         open_authenticator(settings, "works") as authenticator,
         ServiceClient("identity", settings, "works") as identity,
-        _opened_objects(settings) as objects,
+        opened_objects(settings.shared) as objects,
         _opened_config(db) as config,
         opened_intake(settings, objects, config) as intake,
     ):
@@ -108,12 +108,3 @@ async def _opened_config(db: Database) -> AsyncIterator[Config]:
     config = Config(db, CONFIG_KEYS)
     await config.read()
     yield config
-
-
-@asynccontextmanager
-async def _opened_objects(settings: WorksSettings) -> AsyncIterator[ObjectStore]:
-    objects = open_objects(settings.shared)
-    try:
-        yield objects
-    finally:
-        await objects.close()

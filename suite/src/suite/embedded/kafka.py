@@ -11,7 +11,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator
@@ -24,6 +23,7 @@ from aiokafka.errors import KafkaError
 from suite.embedded.jars import find_class_path
 from suite.embedded.parts import (
     EmbeddedError,
+    OneProcess,
     PortTaken,
     Process,
     command_of,
@@ -31,6 +31,7 @@ from suite.embedded.parts import (
     is_alive,
     is_port_taken,
     last_lines,
+    listens,
     plain_environment,
     run_command,
     sentences_for_disk_errors,
@@ -55,7 +56,7 @@ class KafkaParts:
     archive: Path
 
 
-class EmbeddedKafka:
+class EmbeddedKafka(OneProcess):
     """One broker in one folder. `start` returns when it answers; a kill -9 of ours leaves one that `start` adopts."""
 
     def __init__(
@@ -74,7 +75,6 @@ class EmbeddedKafka:
         self._heap_mib = heap_mib
         self._tiered_stop_at_level = tiered_stop_at_level
         self._dies_with_us = dies_with_us
-        self._process: Process | None = None
         self._training: asyncio.Task[None] | None = None
         self.adopted = False
 
@@ -94,11 +94,6 @@ class EmbeddedKafka:
     def url(self) -> str:
         """As `DARKROOM_BUS_URL` wants it."""
         return f"kafka://{self.bootstrap}"
-
-    @property
-    def pid(self) -> int | None:
-        """The broker's pid while it runs."""
-        return self._process.pid if self._process is not None and self._process.is_running else None
 
     async def start(self) -> None:
         """Fetch the jars when there are none, format once, adopt a living broker, else start one; returns when it answers."""
@@ -137,15 +132,6 @@ class EmbeddedKafka:
             self._process.send(signal.SIGKILL)
             await self._process.wait_gone(within_seconds=10)
             self._forget()
-
-    def pause(self) -> None:
-        """SIGSTOP: connections stay open and nothing answers."""
-        if self._process is not None:
-            self._process.send(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        if self._process is not None:
-            self._process.send(signal.SIGCONT)
 
     @property
     def _pid_file(self) -> Path:
@@ -231,10 +217,7 @@ async def becomes_ready(process: Process, port: int) -> bool:
 
 async def answers(port: int) -> bool:
     """Whether a broker answers a metadata request and names itself in it."""
-    try:
-        with socket.create_connection(("127.0.0.1", port), timeout=1):
-            pass
-    except OSError:
+    if not listens(port):
         return False
     client = AIOKafkaClient(bootstrap_servers=f"127.0.0.1:{port}", request_timeout_ms=2_000)
     try:

@@ -87,6 +87,15 @@ def is_port_taken(port: int) -> bool:
     return False
 
 
+def listens(port: int) -> bool:
+    """Whether somebody takes connections on this port of the loopback address."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1):
+            return True
+    except OSError:
+        return False
+
+
 async def wait_until(condition: Callable[[], bool], *, within_seconds: float, every_seconds: float = 0.02) -> bool:
     """Poll until the condition holds; False when the time ran out first."""
     until = time.monotonic() + within_seconds
@@ -223,3 +232,22 @@ class Process:
             if self._tether.stdin is not None:
                 self._tether.stdin.close()
             self._tether = None
+
+
+class OneProcess:
+    """A part that is one process while it runs."""
+
+    _process: Process | None = None
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process is not None and self._process.is_running else None
+
+    def pause(self) -> None:
+        """SIGSTOP: connections stay open and nothing answers."""
+        if self._process is not None:
+            self._process.send(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        if self._process is not None:
+            self._process.send(signal.SIGCONT)

@@ -22,6 +22,7 @@ import asyncpg
 
 from suite.embedded.parts import (
     EmbeddedError,
+    OneProcess,
     PortTaken,
     Process,
     command_of,
@@ -86,7 +87,7 @@ class RunAs:
         return self.user, self.group
 
 
-class EmbeddedPostgres:
+class EmbeddedPostgres(OneProcess):
     """One cluster in one folder. `start` leaves a server that answers; a kill -9 of ours leaves one that `start` adopts."""
 
     def __init__(self, folder: Path, port: int = 0, *, binaries: Path | None = None, dies_with_us: bool = False, outlives_power_cuts: bool = True) -> None:
@@ -100,7 +101,6 @@ class EmbeddedPostgres:
         self._binaries = binaries or packaged_binaries()
         self._dies_with_us = dies_with_us
         self._settings = SETTINGS if outlives_power_cuts else SETTINGS | {"fsync": "off"}
-        self._process: Process | None = None
         self._log_start = 0
         self._passwords: dict[str, str] = {}
         self.adopted = False
@@ -112,11 +112,6 @@ class EmbeddedPostgres:
     @property
     def log(self) -> Path:
         return self.folder / "postgres.log"
-
-    @property
-    def pid(self) -> int | None:
-        """The postmaster's pid while it runs."""
-        return self._process.pid if self._process is not None and self._process.is_running else None
 
     async def start(self) -> None:
         """Make the cluster when there is none, adopt a living server on it, else start one; returns when it answers."""
@@ -185,16 +180,6 @@ class EmbeddedPostgres:
             await admin.close()
         await self._set_default_privileges(name, owner=owner, role=role)
         return DatabaseUrls(owner_url=self._url(owner, name), role_url=self._url(role, name))
-
-    async def drop_database(self, name: str) -> None:
-        """Take a database of `ensure_database` away, with its roles, whoever is connected."""
-        admin = await asyncpg.connect(self.superuser_url())
-        try:
-            await admin.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
-            for user in (f"{name}_owner", name):
-                await admin.execute(f'DROP ROLE IF EXISTS "{user}"')
-        finally:
-            await admin.close()
 
     def _url(self, user: str, database: str) -> str:
         return f"postgresql://{user}:{self._passwords[user]}@127.0.0.1:{self.port}/{database}?sslmode=disable"

@@ -8,20 +8,19 @@ import shutil
 import signal
 from pathlib import Path
 
-from suite.embedded.parts import EmbeddedError, Process, free_port, last_lines, plain_environment, size_of, spawn
+from suite.embedded.parts import EmbeddedError, OneProcess, free_port, last_lines, plain_environment, size_of, spawn
 
 START_SECONDS_MAX = 10.0
 GONE_SECONDS_MAX = 10.0
 
 
-class EmbeddedRedis:
+class EmbeddedRedis(OneProcess):
     """One redis-server, that can be killed, stopped in its tracks and started again, empty, on the same port. It dies with us, however we end."""
 
     def __init__(self, folder: Path, port: int = 0) -> None:
         """`port` 0 takes a free one."""
         self.folder = folder.absolute()
         self.port = port
-        self._process: Process | None = None
 
     @property
     def url(self) -> str:
@@ -61,15 +60,6 @@ class EmbeddedRedis:
         if process is not None:
             process.send(signal.SIGKILL)
             await process.wait_gone(within_seconds=GONE_SECONDS_MAX)
-
-    def pause(self) -> None:
-        """SIGSTOP: connections stay open and nothing answers."""
-        if self._process is not None:
-            self._process.send(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        if self._process is not None:
-            self._process.send(signal.SIGCONT)
 
     async def _answers(self) -> bool:
         with contextlib.suppress(OSError):

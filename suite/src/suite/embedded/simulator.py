@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import signal
-import socket
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from suite.embedded.parts import EmbeddedError, PortTaken, Process, is_port_taken, last_lines, plain_environment, size_of, spawn, wait_until
+from suite.embedded.parts import EmbeddedError, OneProcess, PortTaken, is_port_taken, last_lines, listens, plain_environment, size_of, spawn, wait_until
 
 PART = "The simulator"
 MODULE = "lab.simulator"
@@ -19,7 +18,7 @@ START_SECONDS_MAX = 20.0
 LEFT_OVER_SECONDS_MAX = 3.0
 
 
-class EmbeddedSimulator:
+class EmbeddedSimulator(OneProcess):
     """One process. It dies with us, however we end, and keeps nothing."""
 
     def __init__(self, log: Path, port: int, *, secret: str, signing_secret: str, app_secret: str) -> None:
@@ -28,7 +27,6 @@ class EmbeddedSimulator:
         self._secrets = {
             "SIMULATOR_SECRET": secret, "SIMULATOR_SIGNING_SECRET": signing_secret, "SIMULATOR_APP_ID": APP_ID, "SIMULATOR_APP_SECRET": app_secret,
         }  # fmt: skip
-        self._process: Process | None = None
 
     @property
     def url(self) -> str:
@@ -45,11 +43,6 @@ class EmbeddedSimulator:
             "IDENTITY_WECHAT_APP_SECRET": self._secrets["SIMULATOR_APP_SECRET"],
         }  # fmt: skip
 
-    @property
-    def pid(self) -> int | None:
-        """Its pid while it runs."""
-        return self._process.pid if self._process is not None and self._process.is_running else None
-
     async def start(self) -> None:
         """Returns when it listens. Raises EmbeddedError when it cannot be had."""
         if importlib.util.find_spec("lab") is None:
@@ -61,7 +54,7 @@ class EmbeddedSimulator:
         self._process.tie(signal.SIGKILL)
         until = asyncio.get_running_loop().time() + START_SECONDS_MAX
         while self._process.is_running and asyncio.get_running_loop().time() < until:
-            if _listens(self.port):
+            if listens(self.port):
                 return
             await asyncio.sleep(0.02)
         await self.stop()
@@ -76,11 +69,3 @@ class EmbeddedSimulator:
             self._process.send(signal.SIGKILL)
             await self._process.wait_gone(within_seconds=5)
         self._process = None
-
-
-def _listens(port: int) -> bool:
-    try:
-        with socket.create_connection(("127.0.0.1", port), timeout=1):
-            return True
-    except OSError:
-        return False

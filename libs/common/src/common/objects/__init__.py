@@ -1,5 +1,7 @@
 """The object store and signed links to what is in it. Nothing outside this folder knows which store it is."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -12,14 +14,24 @@ from common.settings import SettingsError, SharedSettings
 
 __all__ = [
     "CHUNK_BYTES", "OTHERS_LINK_SECONDS", "OWNER_LINK_SECONDS", "FolderObjects", "ObjectInfo", "ObjectStore", "S3Objects", "S3Place", "Shown",
-    "UrlSigner", "WriteLink", "check_key", "content_type_of", "former_thumbnail_key", "is_key", "open_objects", "open_store", "sha256_of",
-    "source_of_thumbnail", "thumbnail_key",
+    "UrlSigner", "WriteLink", "check_key", "content_type_of", "former_thumbnail_key", "is_key", "open_objects", "open_store", "opened_objects",
+    "sha256_of", "source_of_thumbnail", "thumbnail_key",
 ]  # fmt: skip
 
 
 def open_objects(shared: SharedSettings) -> ObjectStore:
     """The store that DARKROOM_OBJECTS_URL names; raises SettingsError for one that cannot be used."""
     return open_store(shared.objects_url, shared.objects_access_key, shared.objects_secret_key.get_secret_value())
+
+
+@asynccontextmanager
+async def opened_objects(shared: SharedSettings) -> AsyncIterator[ObjectStore]:
+    """The same, closed at the end."""
+    objects = open_objects(shared)
+    try:
+        yield objects
+    finally:
+        await objects.close()
 
 
 def open_store(url: str, access_key: str = "", secret_key: str = "") -> ObjectStore:

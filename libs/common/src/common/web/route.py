@@ -1,6 +1,5 @@
 """Routes as data, and what a handler is given and gives back."""
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
@@ -208,8 +207,3 @@ class Route(_RouteOptions):
     method: str
     path: str
     handler: Handler
-
-
-def loop_time() -> float:
-    """The running loop's clock."""
-    return asyncio.get_running_loop().time()

@@ -11,7 +11,7 @@ from generation.providers.local.labels import picture_xmp
 from generation.providers.local.lettering import mark_as_generated, printable
 from generation.providers.local.mounts import mount_for
 from generation.providers.local.scenes import palettes, recipe
-from generation.providers.local.sitting import Sitting, Step
+from generation.providers.local.sitting import Sitting
 from generation.providers.local.styles import Style, style_for
 
 Report = Callable[[int, int, str], None]
@@ -53,10 +53,6 @@ def make_picture(
     body = _encode(canvas, produce_id or f"{seed}-{index}")
     report(planned, planned, "done")
     return Result(index=index, body=body, content_type="image/webp", width=canvas.shape[1], height=canvas.shape[0])
-
-
-def planned_steps(kind: Kind, scene: str | None, seed: int, index: int) -> tuple[Step, ...]:
-    return (*recipe(kind, scene), *style_for(seed, index).steps, *mount_for(kind, scene).steps)
 
 
 def _sit(*, kind: Kind, scene: str | None, seed: int, index: int, caption: str, unit: float) -> Sitting:
