@@ -61,7 +61,6 @@ from identity.store.revocations import (
 from identity.store.sessions import (
     delete_old_sessions,
     end_sessions,
-    find_session,
     insert_refresh_tokens,
     insert_sessions,
     list_refresh_tokens,
@@ -91,7 +90,6 @@ __all__ = [
     "find_lang",
     "find_link",
     "find_login",
-    "find_session",
     "forgive_guesses",
     "give_up_intent",
     "insert_admin",

@@ -93,12 +93,6 @@ async def end_sessions(conn: asyncpg.Connection, *, session_ids: Sequence[UUID],
     )
 
 
-async def find_session(conn: asyncpg.Connection, session_id: UUID) -> Session | None:
-    """A session by its id."""
-    row = await conn.fetchrow(f"SELECT {_SESSION} FROM session WHERE session_id = $1", session_id)
-    return _session(row) if row is not None else None
-
-
 async def touch_session(conn: asyncpg.Connection, session_id: UUID, *, now: datetime, good_until: datetime) -> bool:
     """It got another access token; False when it has ended meanwhile."""
     row = await conn.fetchrow(
