@@ -60,6 +60,7 @@ async def test_a_failed_work_says_why_in_the_callers_language(works: Any, facts:
     (task,) = await with_works(works, facts, user, 1, status="failed")
     _, _, body = await works.ask("GET", f"/api/works/{task}", user=user, headers=wish)
     assert (body["data"]["work"]["status"], body["data"]["work"]["error"]) == ("failed", sentence)
+    assert body["data"]["work"]["failed_count"] == body["data"]["work"]["batch_count"]
 
 
 async def test_my_list_shows_what_is_completed_the_newest_first(works: Any, facts: Any) -> None:

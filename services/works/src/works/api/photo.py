@@ -83,7 +83,7 @@ def render_work(work: Work, viewing: Viewing) -> PhotoWork:
         ai_description=body.get("description", ""),
         tags=body.get("tags", []),
         batch_count=asked,
-        failed_count=max(0, asked - delivered) if work.status == "completed" else 0,
+        failed_count=max(0, asked - delivered) if work.status in ("completed", "failed") else 0,
         error=text(failure_slug(body.get("reason")), viewing.lang) if work.status == "failed" else None,
         is_favorite=work.is_favorite and owns(viewing.viewer, work.user_id),
         is_public=work.is_public,
