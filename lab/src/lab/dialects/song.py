@@ -121,6 +121,14 @@ async def _work_of_a_hoarder(world: World) -> Ask:
     return Ask(path="/works", json={"title": "x", "image": plights.noise_data_url()}, headers=await plights.hoarder(world))
 
 
+async def _work_that_was_deleted(world: World) -> Ask:
+    """The same work again, after its owner deleted it."""
+    ask = Ask(path="/works", json={"title": "x", "image": photo_data_url()}, headers={"Idempotency-Key": new_id().hex})
+    work = await world.ask("POST", ask.path, json=ask.json, headers=ask.headers)
+    await world.ask("DELETE", f"/api/works/{work['objectId']}")
+    return ask
+
+
 async def _purchase_of_a_shopper(world: World) -> Ask:
     return Ask(path="/points/purchase", json={"packageId": "points-800", "payment": _PAID_2}, headers=await plights.shopper(world))
 
@@ -215,6 +223,7 @@ SONG: tuple[Row, ...] = (
         Refusal(400, 10001, "a picture under another name", at("/works", form={"title": "x", "file": b"\xff" * 300_000})),
         bad("/works", "no title", {"image": photo_data_url()}),
         bad("/works", "tags that are no list", {"title": "x", "image": photo_data_url(), "tags": "sea"}),
+        Refusal(404, 30000, "a repeated request, whose work was deleted by now", _work_that_was_deleted),
         reused("/works", {"title": "Sea", "image": photo_data_url()}, but={"title": "Lake"}),
         status=201,
         takes={
