@@ -137,7 +137,7 @@ async def test_readers_at_once_each_get_their_own(edge: Any, ask: Any, write: An
     assert [body["data"]["task"]["task_id"] for _, body, _ in answers] == [str(one.task_id) for one in asks * 2]
 
 
-async def test_a_song_is_shown_in_its_own_words(edge: Any, db: Database, ask: Any, write: Any, claim: Any) -> None:
+async def test_a_song_is_shown_in_its_own_words(edge: Any, db: Database, clock: FakeClock, ask: Any, write: Any, claim: Any) -> None:
     user, work_id = new_id(), new_id()
     brief = Brief(tags=("warm",), prompt="slow")
     task = await write(ask(user_id=user, work_id=work_id, kind="song", scene_id=None, brief=brief))
@@ -151,13 +151,14 @@ async def test_a_song_is_shown_in_its_own_words(edge: Any, db: Database, ask: An
     song = an_item(
         key=f"results/x/0-{SHA256}.ogg", content_type="audio/ogg", duration_seconds=21.5, cover_key=f"results/x/cover-{SHA256}.webp", width=None, height=None
     )
+    clock.move(seconds=9)
     await finish(db, mine, song, said=Outcome(engine="local", title="Harbour", description="dusk", tags=("calm",), lyrics="la la"))
     _, body, _ = await edge.call("GET", path, user)
     assert (body["status"], body["progress"]) == ("SUCCESS", 100)
     assert edge.deps.signer.key_of(body["audioUrl"]) == song.key
     work = body["work"]
     assert (work["objectId"], work["title"], work["lyrics"], work["duration"], work["tags"]) == (str(work_id), "Harbour", "la la", 21.5, ["calm"])
-    assert edge.deps.signer.key_of(work["imageUrl"]) == song.cover_key
+    assert (edge.deps.signer.key_of(work["imageUrl"]), work["createdAt"]) == (song.cover_key, body["createdAt"])
     _, body, _ = await edge.call("GET", f"/api/tasks/{task.task_id}", user)
     assert (body["data"]["task"]["type"], body["data"]["work"]["images"], body["data"]["work"]["audio_url"] is not None) == ("song", [], True)
 

@@ -142,5 +142,5 @@ def _song(task: Task, item: Item, to: Rendering, kept: OwnedWork | None) -> Song
         objectId=task.work_id, title=task.title, description=outcome.description if outcome else "",
         imageUrl=to.link(item.cover_key) if item.cover_key else None,
         audioUrl=to.link(item.key), lyrics=outcome.lyrics if outcome else "", tags=outcome.tags if outcome else (), duration=item.duration_seconds,
-        isPublic=kept.is_public if kept else False, isFavorite=kept.is_favorite if kept else False, createdAt=task.ended_at or task.created_at,
+        isPublic=kept.is_public if kept else False, isFavorite=kept.is_favorite if kept else False, createdAt=task.created_at,
     )  # fmt: skip
