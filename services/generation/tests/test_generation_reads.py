@@ -35,6 +35,20 @@ async def finish(db: Database, claim: Claim, *items: Item, said: Outcome | None 
 # --- one task ---
 
 
+async def test_a_photo_of_somebody_else_is_used_once_and_never_linked_again(edge: Any, ask: Any, write: Any, clock: FakeClock) -> None:
+    """Its owner may make it private, and then whoever made a picture of it has nothing that opens it."""
+    user, other = new_id(), new_id()
+    earlier, theirs = await write(ask(user_id=user)), await write(ask(user_id=other))
+    keys = [f"uploads/{user}/{SHA256}.webp", f"results/{earlier.task_id}/0-{SHA256}.webp"]
+    lent = [f"uploads/{other}/{SHA256}.webp", f"results/{theirs.task_id}/0-{SHA256}.webp"]
+    task = await write(ask(user_id=user, brief=Brief(photos=(*keys, *lent))))
+    paths = (f"/api/tasks/{task.task_id}", "/api/tasks/user/list")
+    for path, admin, shown in [*((path, False, keys) for path in paths), (paths[0], True, keys + lent)]:
+        _, body, _ = await edge.call("GET", path, user, admin=admin)
+        images = (body["data"].get("task") or body["data"]["tasks"][0])["images"]
+        assert [edge.deps.signer.key_of(link) for link in images] == shown
+
+
 async def test_a_task_is_shown_from_its_birth_to_its_work(edge: Any, db: Database, ask: Any, write: Any, claim: Any, neighbours: Any) -> None:
     user = new_id()
     task = await write(

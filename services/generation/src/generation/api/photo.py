@@ -73,7 +73,8 @@ async def get_task(request: Request[Deps]) -> Answer:
     task = view.task
     to = rendering_for(request)
     kept = await kept_work(deps, task) if task.state in ENDED and view.items else None
-    rendered = shapes.render_task(task, to=to, arrived=len(view.items), percent=deps.workers.percent_of(task.task_id))
+    lent = () if request.principal.is_admin else await queries.list_lent(deps.db, task.user_id, [task])
+    rendered = shapes.render_task(task, to=to, arrived=len(view.items), percent=deps.workers.percent_of(task.task_id), lent=lent)
     return Answer(Ok[shapes.TaskData](data=shapes.TaskData(task=rendered, work=shapes.render_work(task, view.items, to=to, kept=kept))))
 
 
@@ -88,12 +89,14 @@ async def visible_task(request: Request[Deps], name: str = "task_id") -> View:
 async def list_tasks(request: Request[Deps]) -> Answer:
     """My tasks, newest first."""
     query: shapes.TasksQuery = request.query
+    deps = request.deps
     page, total = await queries.list_page(
-        request.deps.db, request.user_id, kinds=[query.type] if query.type else shapes.PICTURE_KINDS,
+        deps.db, request.user_id, kinds=[query.type] if query.type else shapes.PICTURE_KINDS,
         states=[shapes.STATES[query.status]] if query.status else STATES, limit=query.pageSize, offset=query.offset,
     )  # fmt: skip
     to = rendering_for(request)
-    rendered = [shapes.render_task(task, to=to, arrived=task.delivered, percent=request.deps.workers.percent_of(task.task_id)) for task in page]
+    lent = await queries.list_lent(deps.db, request.user_id, page)
+    rendered = [shapes.render_task(task, to=to, arrived=task.delivered, percent=deps.workers.percent_of(task.task_id), lent=lent) for task in page]
     return Answer(Ok[shapes.TasksData](data=shapes.TasksData(tasks=rendered, pagination=Page.of(query, total))))
 
 

@@ -1,6 +1,6 @@
 """Tasks and scenes in the photo dialect."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -236,16 +236,16 @@ def render_created(task: Task) -> bytes:
     return orjson.dumps({"success": True, "data": created})
 
 
-def render_task(task: Task, *, to: Rendering, arrived: int, percent: int | None) -> PhotoTask:
-    """A task in this dialect's words. `arrived` items came so far; `percent` is what its worker knows."""
+def render_task(task: Task, *, to: Rendering, arrived: int, percent: int | None, lent: Container[str] = ()) -> PhotoTask:
+    """A task in this dialect's words. `arrived` items came so far; `percent` is what its worker knows; of `lent` photos no link is given."""
     failure = _failure_of(task, to)
     brief = task.brief
     return PhotoTask(
         task_id=task.task_id, user_id=task.user_id, work_id=task.work_id, type=task.kind, status=STATUSES[task.state],
         progress=percent_of(task, arrived, percent), batch_count=task.asked, completed_count=arrived,
         failed_count=task.asked - arrived if task.state in ("completed", "failed") else 0,
-        credits_deducted=task.price, scene_id=task.scene_id, images=[to.link(key) for key in brief.photos], parameters=dict(brief.parameters),
-        custom_description=brief.custom_description, destination=dict(brief.destination) if brief.destination else None,
+        credits_deducted=task.price, scene_id=task.scene_id, images=[to.link(key) for key in brief.photos if key not in lent],
+        parameters=dict(brief.parameters), custom_description=brief.custom_description, destination=dict(brief.destination) if brief.destination else None,
         error=failure[1] if failure else None, error_code=failure[0] if failure else None, created_at=task.created_at, started_at=task.started_at,
         completed_at=task.ended_at, updated_at=task.ended_at or task.started_at or task.created_at,
     )  # fmt: skip

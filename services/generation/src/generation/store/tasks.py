@@ -80,6 +80,12 @@ async def list_known(conn: Connection, task_ids: Collection[UUID]) -> dict[UUID,
     return {row["task_id"]: Known(task_of(row), row["body_hash"]) for row in rows}
 
 
+async def list_owned(conn: Connection, user_id: UUID, task_ids: Collection[UUID]) -> set[UUID]:
+    """Those of these tasks that are this user's."""
+    rows = await conn.fetch("SELECT task_id FROM task WHERE task_id = ANY($1::uuid[]) AND user_id = $2", list(task_ids), user_id)
+    return {row[0] for row in rows}
+
+
 async def count_waiting(conn: Connection, user_ids: Collection[UUID]) -> dict[UUID, int]:
     """Queued tasks per user."""
     rows = await conn.fetch("SELECT user_id, count(*) FROM task WHERE user_id = ANY($1::uuid[]) AND state = 'queued' GROUP BY user_id", list(user_ids))
