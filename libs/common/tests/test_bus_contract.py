@@ -104,6 +104,22 @@ class TestKafkaBus(BusContract):
             async with asyncio.timeout(60):
                 await bus.stop()
 
+    @pytest.mark.parametrize("group", [True, False])
+    async def test_a_reader_that_leaves_a_hanging_broker_leaves_nothing_behind(self, rig: Rig, kafka: Any, group: bool) -> None:
+        bus = await rig.connect()
+        before = asyncio.all_tasks()
+        reader = bus.group(f"works-{new_id().hex[:6]}", ["task.created"]) if group else bus.broadcast(["task.created"])
+        await reader.start()
+        while await reader.lagging():
+            await reader.fetch(records_max=500, wait_seconds=0.2)
+        kafka.pause()
+        try:
+            async with asyncio.timeout(15):
+                await reader.stop()
+        finally:
+            kafka.resume()
+        await until(lambda: asyncio.all_tasks() <= before, seconds=10)
+
     async def test_records_that_no_one_batch_holds_come_in_order_and_one_that_is_too_large_is_refused_by_itself(self, rig: Rig) -> None:
         bus = await rig.connect()
         reader = bus.group(f"works-{new_id().hex[:6]}", ["task.created"])

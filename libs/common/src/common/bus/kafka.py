@@ -288,8 +288,7 @@ class _KafkaReader:
     async def stop(self) -> None:
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
-            with contextlib.suppress(BusUnavailable):
-                await _bounded(consumer.stop(), _STOP_SECONDS)
+            await _stop_consumer(consumer)
 
     async def fetch(self, *, records_max: int, wait_seconds: float) -> list[Record]:
         wait_ms = int(min(wait_seconds, _BUSY_SECONDS if self._busy else wait_seconds) * 1000)
@@ -423,6 +422,18 @@ async def _stop_producer(producer: AIOKafkaProducer) -> None:
             await _bounded(producer._sender.close(), _STOP_SECONDS)
     with contextlib.suppress(BusUnavailable):
         await _bounded(producer.client.close(), _STOP_SECONDS)
+
+
+async def _stop_consumer(consumer: AIOKafkaConsumer) -> None:
+    try:
+        await _bounded(consumer.stop(), _STOP_SECONDS)
+    except BusUnavailable:
+        # One that would not stop keeps its connections and goes on fetching for nobody, unless its parts are closed.
+        heartbeat = getattr(consumer._coordinator, "_stop_heartbeat_task", None)
+        for close in (heartbeat, getattr(consumer._fetcher, "close", None), consumer._client.close):
+            if close is not None:
+                with contextlib.suppress(BusUnavailable):
+                    await _bounded(close(), _STOP_SECONDS)
 
 
 def _retrieve(sent: "asyncio.Future[Any]") -> None:
