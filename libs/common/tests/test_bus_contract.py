@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.bus import Bus, MemoryBus
+from common.bus import Bus, BusUnavailable, MemoryBus
 from common.bus.dead_letters import DeadLetterLimit, TooManyDeadLetters
 from common.bus.envelope import seal
 from common.events import FACTS, Fact, UserRegistered
@@ -86,9 +86,6 @@ class TestKafkaBus(BusContract):
             await bus.stop()
 
     async def test_publishing_into_an_outage_ends_in_time_and_claims_nothing(self, rig: Rig) -> None:
-        from common.bus import BusUnavailable
-        from common.bus.envelope import seal
-
         assert rig.away is not None
         bus = await rig.connect()
         receipts = Receipted()
@@ -215,3 +212,21 @@ async def test_a_fact_of_a_newer_version_is_refused_by_itself() -> None:
     await bus.publish([newer, ours], receipts)
     await until(lambda: receipts.taken == [ours.event_id], seconds=5)
     assert receipts.refusals == [newer.event_id]
+
+
+async def test_what_a_forgotten_producer_still_says_does_not_spoil_its_successor() -> None:
+    from aiokafka.errors import ProducerClosed
+
+    from common.bus.kafka import KafkaBus, KafkaOptions
+
+    async def send(*_args: Any, **_more: Any) -> None:
+        bus._producer = successor
+        raise ProducerClosed
+
+    bus = KafkaBus(KafkaOptions(servers="127.0.0.1:1"))
+    client: Any = SimpleNamespace(cluster=SimpleNamespace(partitions_for_topic=lambda _topic: {0}))
+    successor: Any = SimpleNamespace()
+    bus._producer = SimpleNamespace(client=client, send=send)  # type: ignore[assignment]
+    with pytest.raises(BusUnavailable):
+        await bus.publish([seal(created(), _now(), None)], Receipted())
+    assert bus._producer is successor

@@ -147,7 +147,8 @@ class KafkaBus:
                         await self._send(producer, record, receipts)
                     handed += 1
         except (TimeoutError, kafka_errors.KafkaError, OSError) as error:
-            self._forget(type(error).__name__)
+            if producer is self._producer:  # not another one that took its place meanwhile
+                self._forget(type(error).__name__)
             if handed == 0:
                 raise BusUnavailable(f"{type(error).__name__}: {error}") from error
             for record in records[handed:]:
