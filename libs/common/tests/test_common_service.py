@@ -730,6 +730,14 @@ async def test_the_age_of_what_is_not_told_is_known_while_a_group_is_stopped(db:
         await until(lambda: relay.oldest_seconds == 0)
 
 
+async def test_the_age_of_what_is_not_told_is_known_when_no_more_fits_in_memory(db: Database) -> None:
+    relay = db.relay = Relay(db, MemoryBus(), sweep_seconds=0.02, in_flight_max=1)
+    async with relaying(relay):
+        async with db.transaction() as tx:
+            tx.emit(created())
+        await until(lambda: relay.oldest_seconds > 0.1, seconds=10)
+
+
 async def test_a_parked_row_is_tried_once_keeps_its_reason_and_holds_nobody_up(db: Database) -> None:
     bus = NotedBus(topics=["task.created"], groups=lambda _topic: ())
     relay = db.relay = Relay(db, bus, lease_seconds=1.5, sweep_seconds=0.05, batch_max=2)

@@ -178,14 +178,14 @@ class Relay:
 
     async def _sweep(self) -> bool:
         """Publish what nobody holds; True while there is more than a batch of it."""
+        oldest_at, self.parked, self.dead_letters = await outbox.read_backlog(self._db)
+        self.oldest_seconds = max((self._db.clock.now() - oldest_at).total_seconds(), 0.0) if oldest_at else 0.0
         room = self._in_flight_max - self._open
         if room <= 0:
             return False
         limit = min(_SWEEP_ROWS_MAX, self._batch_max, room)
         rows = await outbox.claim_rows(self._db, limit, self.lease)
         self._table_mode = len(rows) == limit
-        oldest_at, self.parked, self.dead_letters = await outbox.read_backlog(self._db)
-        self.oldest_seconds = max((self._db.clock.now() - oldest_at).total_seconds(), 0.0) if oldest_at else 0.0
         mine = [row for row in rows if row[0].position not in self._in_flight]
         for row in mine:
             self._track(row)
