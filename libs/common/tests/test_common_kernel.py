@@ -3,7 +3,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
@@ -12,7 +12,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from common.bus import MemoryBus, Reader, Record
+from common.bus import BusUnavailable, MemoryBus, Reader, Record, TopicPartition
 from common.bus.consumer import ConsumerLimits, GroupConsumer, Subscriptions
 from common.bus.dead_letters import count_dead_letters
 from common.bus.envelope import Outgoing, seal
@@ -341,6 +341,34 @@ async def test_a_reader_that_never_answers_again_is_made_anew(db: Database) -> N
     async with running(hearing.run()):
         await bus.publish([seal(created(), db.clock.now(), None)], _Silent())
         await until(lambda: hearing.heard, seconds=10)
+
+
+@pytest.mark.parametrize("why", ["the broker was away", "the drain came between"])
+async def test_an_offset_that_was_not_committed_is_committed_next(db: Database, why: str) -> None:
+    class Slow(MemoryBus):
+        commits = 0
+
+        def group(self, name: str, topics: Sequence[str], *, gather_seconds: float = 0) -> Reader:
+            reader = super().group(name, topics, gather_seconds=gather_seconds)
+            commit = reader.commit
+
+            async def slowly(cursors: Mapping[TopicPartition, int]) -> None:
+                self.commits += 1
+                if self.commits == 1:
+                    if why == "the broker was away":
+                        raise BusUnavailable
+                    hearing.draining.set()
+                    await asyncio.sleep(5)
+                await commit(cursors)
+
+            reader.commit = slowly  # type: ignore[method-assign]
+            return reader
+
+    bus = Slow()
+    hearing = Hearing(db, bus)
+    async with running(hearing.run()):
+        await bus.publish([seal(created(), db.clock.now(), None)], _Silent())
+        await until(lambda: any(bus._groups["works"].committed.values()) if hearing.heard else False, seconds=10)
 
 
 async def test_a_drain_in_which_a_letter_cannot_be_kept_ends_in_good_order(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:

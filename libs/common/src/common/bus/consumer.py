@@ -172,7 +172,10 @@ class GroupConsumer:
         cursors, self._cursors = self._cursors, {}
         try:
             await reader.commit(cursors)
-        except BusUnavailable as error:
+        except BaseException as error:
+            self._cursors = {**cursors, **self._cursors}
+            if not isinstance(error, BusUnavailable):
+                raise
             log.warning("consumer.commit_failed", group=self._subscriptions.group, error=str(error)[:200])
 
     async def _hear(self, records: Sequence[Record]) -> None:
