@@ -342,6 +342,22 @@ async def test_steps_that_will_not_end_do_not_add_up(start: StartLife, http: aio
         await asking
 
 
+async def test_a_database_that_hangs_does_not_hold_up_the_end(start: StartLife, db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    hanging = asyncio.Event()
+
+    async def delete_rows(*_args: Any) -> None:
+        hanging.set()
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr("common.bus.outbox.delete_rows", delete_rows)
+    db.relay = relay = Relay(db, MemoryBus(groups=lambda _topic: ()))
+    life = await start(db=db, relay=relay)
+    async with db.transaction() as tx:
+        tx.emit(created())
+    await hanging.wait()
+    await life.end(10)
+
+
 async def test_a_farewell_that_fails_does_not_spoil_the_drain(start: StartLife) -> None:
     happened: list[str] = []
 

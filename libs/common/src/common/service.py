@@ -207,8 +207,8 @@ class Service:
         seconds = min(settings.record_seconds, max(until - now(), 1.0))
         await asyncio.gather(*(_at_most(seconds, lane.stop(), what=f"lane {lane.name}") for lane in self.lanes))
         if self.relay is not None:
-            with contextlib.suppress(Unavailable):
-                await self.relay.drain(min(2.0, settings.record_seconds))
+            seconds = min(2.0, settings.record_seconds)
+            await _at_most(seconds + 1, self.relay.drain(seconds), what="relay")
 
     async def _keep_clock(self) -> None:
         while True:
