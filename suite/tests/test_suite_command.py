@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import fcntl
 import json
 import os
 import pwd
@@ -11,6 +12,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -328,6 +330,17 @@ def test_free_ports_are_free_for_every_replica(monkeypatch: pytest.MonkeyPatch, 
     ports = choose_ports(Home(tmp_path), any_ports=True, replicas={"billing": 2})
     assert len(ports.services["billing"]) == 2
     assert all(port >= 18_000 for port in ports.services["billing"])
+
+
+def test_a_look_at_the_lock_is_no_suite_that_runs(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    with home.locked():
+        pass
+    looking = os.open(tmp_path / "lock", os.O_RDWR)
+    fcntl.flock(looking, fcntl.LOCK_SH)  # as `darkroom status` holds it for a moment
+    threading.Timer(0.05, os.close, [looking]).start()
+    with home.locked():
+        assert home.is_running()
 
 
 def test_what_two_commands_make_at_once_is_one_thing(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from suite.embedded.parts import EmbeddedError, write_secretly
 DEFAULT_FOLDER = ".darkroom"
 # Whoever operates the suite signs with this name where a service asks for another service's token.
 OPERATOR = "suite"
+LOCK_TRIES = 10
 # The names of identity's two secrets.
 ENVELOPE, LOOKUP = "identity-envelope", "identity-lookup"
 
@@ -72,10 +73,8 @@ class Home:
         with sentences(self.folder):
             handle = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise SuiteError(self._who_runs()) from None
+            if not _lock(handle):
+                raise SuiteError(self._who_runs())
             self._state_file.unlink(missing_ok=True)
             yield
             self._state_file.unlink(missing_ok=True)
@@ -162,6 +161,17 @@ class Home:
             return f"Darkroom is already starting in {self.folder}; `darkroom status` tells when it is ready."
         minutes = max(0, time.time() - state.started_at) / 60
         return f"Darkroom already runs here: {state.url}, process {state.pid}, for {minutes:.0f} min. `darkroom status` shows more."
+
+
+def _lock(handle: int) -> bool:
+    """Have the lock for as long as the handle is open. Whoever only looks whether it is free holds it for a moment, so one look is not enough."""
+    for _ in range(LOCK_TRIES):
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            time.sleep(0.02)
+    return False
 
 
 @contextlib.contextmanager
