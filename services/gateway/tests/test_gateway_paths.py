@@ -11,6 +11,7 @@ import pytest
 from aiohttp import web
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 TOKEN = b"Authorization: Bearer t\r\n"
 JSON = b"Content-Type: application/json\r\n"
@@ -262,6 +263,15 @@ async def test_half_a_request_and_then_the_end_is_no_request(doors: Any, echo: A
         assert await door.say(half, half_close=True, wait_seconds=3) == b""
         assert door.ended
     assert not echo.seen
+
+
+@pytest.mark.parametrize("asked", ["continue first", "a larger body", "chunks sent", "a body"])
+async def test_who_leaves_in_the_middle_of_a_request_is_no_fault_of_ours(doors: Any, asked: str) -> None:
+    with capture_logs() as logs:
+        for door in doors:
+            assert b"HTTP/1.1 5" not in await door.say(PLAIN[asked][:-3], wait_seconds=0.2)
+        await asyncio.sleep(0.2)
+    assert [one for one in logs if one["log_level"] == "error"] == []
 
 
 async def test_a_large_upload_streams_through_without_being_kept(open_door: Any, echo: Any) -> None:

@@ -486,6 +486,8 @@ class _Connection(RequestHandler):
         """An unreadable request is the caller's fault (400), anything else is ours."""
         if request.writer.output_size > 0:
             raise ConnectionError("an answer was begun already")
+        if isinstance(exc, ConnectionError) and request.transport is None:
+            raise exc  # the client left in the middle of its request: nobody's fault that needs looking at
         answer = self._own_refusal(InvalidParameter("the request cannot be read") if status == HTTPStatus.BAD_REQUEST else Internal())
         if status != HTTPStatus.BAD_REQUEST:
             log.error("gateway.failed", exc_info=exc)
