@@ -95,7 +95,7 @@ def _check_origin(deps: Deps, http: web.Request) -> None:
 async def _authenticate(deps: Deps, http: web.Request, ws: web.WebSocketResponse, lang: Lang) -> Connection:
     try:
         async with asyncio.timeout(deps.settings.auth_seconds):
-            frame = await _first_frame(ws)
+            frame = await _first_frame(ws, frames_max=deps.settings.frames_per_second_max)
     except TimeoutError:
         raise Refused(NO_AUTH, "auth-frame-missing") from None
     principal = await _principal(deps, frame.token)
@@ -124,8 +124,8 @@ async def _authenticate(deps: Deps, http: web.Request, ws: web.WebSocketResponse
     return connection
 
 
-async def _first_frame(ws: web.WebSocketResponse) -> AuthFrame:
-    while True:
+async def _first_frame(ws: web.WebSocketResponse, *, frames_max: int) -> AuthFrame:
+    for _ in range(frames_max):
         message = await ws.receive()
         if message.type == WSMsgType.TEXT:
             payload = _parse(message.data)
@@ -140,6 +140,7 @@ async def _first_frame(ws: web.WebSocketResponse) -> AuthFrame:
             raise ConnectionResetError
         if message.type == WSMsgType.BINARY:
             raise Refused(BAD_FRAME, "frame-not-text")
+    raise Refused(TOO_MANY_FRAMES, RateLimited.slug)
 
 
 async def _principal(deps: Deps, token: str) -> Principal:
