@@ -299,6 +299,15 @@ async def test_status_headers_and_empty_answers_go_out_as_told(door: Door) -> No
         assert "Content-Length" not in answer.headers
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "kept"),
+    [("GET", "/api/who", "no-store"), ("POST", "/works", "no-store"), ("GET", "/v1/nope", "no-store"), ("GET", "/openapi.json", "no-cache")],
+)
+async def test_no_cache_keeps_what_does_not_say_for_whom_it_is(door: Door, method: str, path: str, kept: str) -> None:
+    async with door.http.request(method, door.url + path) as answer:
+        assert answer.headers.getall("Cache-Control") == [kept]
+
+
 async def test_a_line_break_in_a_header_is_a_fault_and_never_goes_out(door: Door) -> None:
     answer = await door.send_raw(b"GET /v1/injected HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
     assert b"Set-Cookie" not in answer

@@ -133,6 +133,14 @@ async def test_chunks_beyond_the_limit_are_refused_while_they_come(open_door: An
     assert not echo.seen
 
 
+@pytest.mark.parametrize("careful_only", [False, True])
+async def test_no_cache_keeps_what_the_gateway_says_itself(open_door: Any, echo: Any, careful_only: bool) -> None:
+    async with open_door(echo.url, careful_only=careful_only) as door:
+        for path in (b"/health", b"/works/../x", b"/nowhere", b"/api/auth/me", b"/api/admin/config"):
+            (answer,) = await door.ask(b"GET " + path + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            assert answer.headers["cache-control"] == "no-store", path
+
+
 async def test_health_is_always_an_answer_and_names_what_is_away(open_door: Any, echo: Any) -> None:
     away = "http://127.0.0.1:1"
     async with open_door(away) as door, aiohttp.ClientSession() as session:

@@ -6,6 +6,7 @@ from http import HTTPStatus
 
 from common.errors import MethodNotAllowed, NotFound, ServiceError
 from common.web.dialects import dialect_of, language_of, render_error, wants_problem
+from common.web.ready import NO_STORE
 from gateway.gate import WrongMethod
 
 
@@ -43,7 +44,7 @@ def refusal(
         problem=wants_problem(accept),
         unknown_route=isinstance(error, NotFound),
     )
-    said = {**headers, "X-Request-Id": request_id, **own_headers}
+    said = {**headers, "Cache-Control": NO_STORE, "X-Request-Id": request_id, **own_headers}
     if allow is not None:
         said["Allow"] = allow
     return Refusal(status, body, said)

@@ -20,6 +20,7 @@ from yarl import URL
 
 from common.errors import Internal, InvalidParameter, PayloadTooLarge, ServiceError, Unauthorized, Unavailable, UnsupportedMediaType
 from common.web.dialects import dialect_of, language_of
+from common.web.ready import NO_STORE
 from gateway import edge
 from gateway.edge import Name
 from gateway.gate import Gate, check, token_of
@@ -163,7 +164,7 @@ class Streamed:
             await self._gate.signing.take(signed, asked.method)
         lang = language_of(request.headers.get("Accept-Language"), dialect_of(asked.path))
         answer = await self._own.answer(route.path, OwnAsk(asked.method, asked.path, asked.headers, body, lang))
-        headers = CIMultiDict({"Content-Type": answer.content_type, **answer.headers})
+        headers = CIMultiDict({"Content-Type": answer.content_type, "Cache-Control": NO_STORE, **answer.headers})
         return web.Response(status=answer.status, body=answer.body, headers=_with_own(headers, asked))
 
 

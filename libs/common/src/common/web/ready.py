@@ -12,6 +12,9 @@ SERVER_NAME = "darkroom"
 JSON = "application/json; charset=utf-8"
 
 _STATUS_LINES: Mapping[int, str] = {one.value: f"HTTP/1.1 {one.value} {one.phrase}\r\nServer: {SERVER_NAME}\r\nX-Request-Id: " for one in HTTPStatus}
+# An answer that says nothing about it is its asker's alone; a cache that knows nothing of X-LC-Session would give it to the next.
+NO_STORE = "no-store"
+_NOT_KEPT = f"Cache-Control: {NO_STORE}\r\n"
 _WITHOUT_BODY = frozenset({204, 304})
 
 
@@ -59,7 +62,8 @@ class ReadyResponse(web.StreamResponse):
         connection = "" if self._keep_alive and request.version >= (1, 1) else f"Connection: {'keep-alive' if self._keep_alive else 'close'}\r\n"
         content = "" if self._status in _WITHOUT_BODY else f"Content-Length: {length}\r\n"
         kind = f"Content-Type: {self._ready_type}\r\n" if self._ready_body is not None else ""
-        more = _lines(self._ready_headers) if self._ready_headers else ""
+        said = self._ready_headers
+        more = (_lines(said) if "Cache-Control" in said else _lines(said) + _NOT_KEPT) if said else _NOT_KEPT
         return f"{_STATUS_LINES[self._status]}{self._request_id}\r\n{kind}{content}{more}{connection}Date: {rfc822_formatted_time()}\r\n\r\n"
 
 
