@@ -430,6 +430,34 @@ async def test_a_lane_splits_a_batch_to_find_the_ask_that_breaks_it() -> None:
     assert [number for number in answers if isinstance(number, int)] == [number for number in range(20) if number != 7]
 
 
+async def test_a_lane_outlives_a_batch_that_was_answered_wrongly() -> None:
+    answers: list[list[int]] = [[], [1]]
+
+    async def run(_asks: Sequence[int]) -> Sequence[int | ServiceError]:
+        return answers.pop(0)
+
+    async with Lane(run) as lane, asyncio.timeout(5):
+        with pytest.raises(ValueError, match="shorter"):
+            await lane(1)
+        assert await lane(1) == 1
+
+
+async def test_a_lane_that_was_cut_short_may_be_stopped_again() -> None:
+    async def run(_asks: Sequence[int]) -> Sequence[int | ServiceError]:
+        return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]
+
+    lane = Lane(run)
+    await lane.start()
+    asking = asyncio.create_task(lane(1))
+    await asyncio.sleep(0.02)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await lane.stop()
+    await lane.stop()
+    with pytest.raises(Unavailable):
+        await asking
+
+
 async def test_a_full_lane_refuses_with_a_time_to_come_back() -> None:
     gate = asyncio.Event()
 

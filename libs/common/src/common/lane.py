@@ -80,7 +80,9 @@ class Lane(Generic[Ask, Answer]):
         self._stopping = True
         self._wake.set()
         try:
-            await asyncio.gather(*self._tasks)
+            for ended in await asyncio.gather(*self._tasks, return_exceptions=True):
+                if isinstance(ended, Exception):
+                    raise ended
         finally:
             _refuse(self._waiting, Unavailable("stopping"))
             self._waiting.clear()
@@ -126,11 +128,11 @@ class Lane(Generic[Ask, Answer]):
         if not batch:
             return
         try:
-            answers = await self._run([waiting.ask for waiting in batch])
+            answered = list(zip(batch, await self._run([waiting.ask for waiting in batch]), strict=True))
         except Exception as error:
             await self._recover(batch, error, repeated)
             return
-        for waiting, answer in zip(batch, answers, strict=True):
+        for waiting, answer in answered:
             if waiting.answer.done():
                 continue
             if isinstance(answer, ServiceError):
