@@ -234,6 +234,17 @@ async def test_bytes_whose_row_never_came_are_removed_a_day_later(works: Any, pi
     assert not await is_there(works, ready.file.key)
 
 
+async def test_bytes_that_an_upload_is_about_to_name_stay_although_the_same_picture_is_taken_back(works: Any, pictures: Any) -> None:
+    user = new_id()
+    file, intake = await uploaded(works, pictures.png(), user=user), works.deps.intake
+    async with intake.receive(in_chunks(pictures.png())) as spooled, intake.cleaned(spooled, file_id=new_id(), user_id=user) as ready:
+        await works.deps.expect_file(ready.file)
+        await intake.put(ready)
+        await take_back(works, file, user=user)
+        await look(works, hours=3)
+        assert (ready.file.key, await is_there(works, ready.file.key)) == (file["file_path"], True)
+
+
 async def test_upkeep_goes_on_after_a_store_that_was_away(works: Any, pictures: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     user = new_id()
     file = await uploaded(works, pictures.png(), user=user)
