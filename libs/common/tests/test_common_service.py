@@ -1,6 +1,8 @@
 """A service's life: it starts, is ready, drains in order and stops; or it dies of what one of its loops died of. And what its relay keeps to."""
 
 import asyncio
+import os
+import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -15,7 +17,7 @@ import asyncpg
 import orjson
 import pytest
 
-from common.bus import MemoryBus
+from common.bus import Bus, MemoryBus
 from common.bus.broker import Receipts, TopicPartition
 from common.bus.consumer import ConsumerLimits, Subscriptions
 from common.bus.envelope import ROW_FACTS_MAX, Outgoing, seal
@@ -28,7 +30,7 @@ from common.ids import new_id
 from common.lane import Lane
 from common.metrics import Metrics
 from common.migrate import MigrationError, every_migration, migrate
-from common.service import Loop, Service, every, opened_database
+from common.service import Loop, Service, every, opened_database, serve
 from common.settings import ServiceSettings, service_config
 from common.testing.doors import Passes
 from common.web import Answer, Model, Request, Route
@@ -593,6 +595,27 @@ async def test_a_database_that_is_still_starting_up_is_waited_for(make_database:
         async with opened_database(settings, "works", MemoryBus(), migrations=nothing) as (db, _relay):
             assert await db.fetchval("SELECT 1") == 1
     assert server.refusals == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_while_the_database_is_away_gives_the_start_up(number: signal.Signals, tmp_path: Path) -> None:
+    settings = Passes().settings(WorksSettings, "works", tmp_path, {"WORKS_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none"})
+
+    @asynccontextmanager
+    async def open_nothing(given: WorksSettings, bus: Bus) -> AsyncIterator[Service]:
+        async with opened_database(given, "works", bus, migrations=tmp_path):
+            raise AssertionError("there is no database")
+        yield
+
+    serving = asyncio.create_task(serve(settings, open_nothing))
+    await asyncio.sleep(0.2)
+    try:
+        os.kill(os.getpid(), number)
+        async with asyncio.timeout(5):
+            await serving
+    finally:
+        for one in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().remove_signal_handler(one)
 
 
 # The relay's edges

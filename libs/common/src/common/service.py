@@ -316,21 +316,29 @@ def _only_cause(error: BaseException) -> BaseException:
     return error
 
 
-def stop_on_signals(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
-    """SIGTERM and SIGINT ask for a drain; installed on the loop, so a background job hears SIGINT too."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-
-
 async def serve(settings: SettingsT, open_service: "OpenService[SettingsT]") -> None:
-    """Run one service alone until a signal."""
-    stop = asyncio.Event()
-    stop_on_signals(asyncio.get_running_loop(), stop)
+    """Run one service alone until SIGTERM or SIGINT asks for a drain; before everything is open, either gives the start up."""
+    serving, opened, stop = asyncio.current_task(), asyncio.Event(), asyncio.Event()
+    assert serving is not None
+
+    def on_signal() -> None:
+        stop.set()
+        if not opened.is_set():
+            serving.cancel()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # On the loop, so that a background job hears SIGINT too.
+        asyncio.get_running_loop().add_signal_handler(number, on_signal)
     bus = open_bus(settings.shared.bus_url)
-    await bus.start()
     try:
+        await bus.start()
         async with open_service(settings, bus) as service:
+            opened.set()
             await service.run(stop)
+    except asyncio.CancelledError:
+        if opened.is_set() or not stop.is_set():
+            raise
+        serving.uncancel()
     finally:
         await bus.stop()
 
