@@ -125,6 +125,10 @@ def test_the_keys_of_a_vault_are_read_from_the_variables_that_are_documented(env
     assert load(SealingSettings, with_foreign).vault_key_id == "1"
 
 
+def test_a_value_that_should_be_json_and_is_none_is_named(env: dict[str, str]) -> None:
+    assert faults(SealingSettings, {**env, "BILLING_OLD_ENVELOPE_SECRETS": "{'1': hidden}"}) == "BILLING_OLD_ENVELOPE_SECRETS is not JSON"
+
+
 def test_what_is_wrong_with_a_vault_is_named_by_its_variable(env: dict[str, str]) -> None:
     assert faults(SealingSettings, {**env, "BILLING_ENVELOPE_SECRET": "x" * 64}).startswith("BILLING_ENVELOPE_SECRET looks like an example")
     assert faults(SealingSettings, {**env, "BILLING_OLD_ENVELOPE_SECRETS": '{"1": "tiny"}'}).startswith("BILLING_OLD_ENVELOPE_SECRETS is shorter")

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings.exceptions import SettingsError as UnreadableSettings
 from pydantic_settings.sources.utils import parse_env_vars
 
 SECRET_BYTES_MIN = 32
@@ -187,6 +188,10 @@ def _read(settings: type[AnySettings], env: dict[str, str], extra: dict[str, Any
     source.env_vars = parse_env_vars(env, source.case_sensitive, source.env_ignore_empty, source.env_parse_none_str)
     try:
         return settings(**{**source(), **extra})
+    except UnreadableSettings as error:
+        _, field, _ = str(error).split('"', 2)
+        faults.append(f"{_variable(settings, field)} is not JSON")
+        return None
     except ValidationError as error:
         found = error.errors(include_input=False, include_url=False)
         # What would have been derived from a wrong value is not wrong itself.
@@ -195,13 +200,11 @@ def _read(settings: type[AnySettings], env: dict[str, str], extra: dict[str, Any
 
 
 def _fault(settings: type[BaseSettings], error: dict[str, Any]) -> str:
-    place = [str(part) for part in error["loc"]]
+    place, said = [str(part) for part in error["loc"]], str(error["msg"]).removeprefix("Value error, ")
     if not place:
-        return str(error["msg"])
+        return said
     name = _variable(settings, place[0])
-    if error["type"] == "missing":
-        return f"{name} is missing"
-    return f"{name} {str(error['msg']).removeprefix('Value error, ')}"
+    return f"{name} is missing" if error["type"] == "missing" else f"{name} {said}"
 
 
 def _variable(settings: type[BaseSettings], field: str) -> str:
