@@ -8,8 +8,19 @@ import pytest
 
 from common.ids import new_id
 from works import upkeep
+from works.caches import Remembered
 
 OTHERS_LINK_SECONDS = 300
+
+
+def test_what_was_read_before_a_change_is_not_remembered() -> None:
+    kept = Remembered[str, int](seconds=60, values_max=2)
+    begun = kept.begin()
+    kept.drop("another")
+    kept.put("one", 1, begun)
+    assert kept.get("one") is None
+    kept.put("one", 1, kept.begin())
+    assert kept.get("one") == 1
 
 
 async def published(works: Any, facts: Any, owner: UUID, *, minutes: float = 0) -> UUID:

@@ -287,6 +287,13 @@ class TestLittleRoom:
         await take_back(works, files[0], user=user)
         assert (await works.upload(pictures.png(), user=user))[0] == 200
 
+    async def test_who_has_no_room_left_announces_nothing(self, works: Any, pictures: Any) -> None:
+        user = new_id()
+        await uploaded(works, pictures.png(), user=user)
+        await works.db.fetch("UPDATE storage SET bytes = 1000")
+        status, headers, _ = await works.ask("POST", "/v1/uploads", user=user, json={"size_bytes": 10})
+        assert (status, headers["X-Error-Code"]) == (413, "60004")
+
     async def test_many_at_once_do_not_get_past_the_limit(self, works: Any, pictures: Any) -> None:
         user = new_id()
         answers = await asyncio.gather(*(works.upload(pictures.png(size=(64, 48 + place)), user=user) for place in range(20)))
@@ -469,18 +476,18 @@ async def test_the_picture_that_somebody_replaced_goes(works: Any, facts: Any, p
     user = new_id()
     old, new = [(await uploaded(works, pictures.png(size=(64, side)), user=user))["file_path"] for side in (48, 50)]
 
-    async def called(sequence: int, avatar_key: str) -> None:
-        fact = UserUpdated(sequence=sequence, user_id=user, name="Ann", role="user", status="active", avatar_key=avatar_key)
+    async def called(*told: tuple[int, str]) -> None:
+        said = [UserUpdated(sequence=sequence, user_id=user, name="Ann", role="user", status="active", avatar_key=key) for sequence, key in told]
         async with works.db.transaction() as tx:
-            await consumers.on_user_told(works.deps, tx, [facts.event(fact)])
+            await consumers.on_user_told(works.deps, tx, [facts.event(fact) for fact in said])
 
-    await called(2, old)
+    await called((2, old))
     await take_back(works, {"file_name": old.rpartition("/")[2]}, user=user)
     await look(works, hours=3)
     assert (await is_there(works, old), await loose(works)) == (True, set())
-    await called(3, new)
-    await called(3, new)
-    await called(2, old)
+    for _ in range(2):
+        await called((3, new), (2, old))
+    await called((2, old))
     await take_back(works, {"file_name": new.rpartition("/")[2]}, user=user)
     await look(works, hours=3)
     assert (await is_there(works, old), await is_there(works, new)) == (False, True)
