@@ -24,7 +24,7 @@ from common.testing.doors import SECRET, Door, Passes, open_door
 from works import commands
 from works.api import ROUTES
 from works.app import CONFIG_KEYS, MAX_UPLOAD_SIZE
-from works.caches import Remembered
+from works.caches import PublicWorks, Remembered
 from works.deps import Deps
 from works.domain import StorageTerms
 from works.lanes import open_expect_lane, open_files_lane, open_reactions_lane, open_works_lane
@@ -187,7 +187,15 @@ async def picture_pool() -> AsyncIterator[PicturePool]:
 
 
 @pytest.fixture
-async def works(service_database: Any, tmp_path: Path, server: Any, storage: StorageTerms, picture_pool: PicturePool) -> AsyncIterator[Works]:
+def public_works() -> PublicWorks:
+    """What is remembered of works: nothing, so that others see what the table says."""
+    return Remembered(seconds=0, values_max=1)
+
+
+@pytest.fixture
+async def works(
+    service_database: Any, tmp_path: Path, server: Any, storage: StorageTerms, picture_pool: PicturePool, public_works: PublicWorks
+) -> AsyncIterator[Works]:
     clock = FakeClock(START + timedelta(hours=1))
     db = await service_database("works", clock=clock)
     objects = FolderObjects(tmp_path / "objects") if server is None else open_store(server.url, server.access_key, server.secret_key)
@@ -204,7 +212,7 @@ async def works(service_database: Any, tmp_path: Path, server: Any, storage: Sto
             db=db, clock=clock, objects=objects, signer=UrlSigner(SECRET, "http://gateway"), intake=intake, config=config, storage=storage,
             thumbnails=Thumbnails(intake, objects, side_px=400), incoming_seconds=900,
             expect_file=expect_file, save_file=save_file, create_work=create_work, react=react,
-            public_works=Remembered(seconds=0, values_max=1), kept_numbers=Remembered(seconds=0, values_max=1),
+            public_works=public_works, kept_numbers=Remembered(seconds=0, values_max=1),
         )  # fmt: skip
         async with open_door(ROUTES, deps, name="works") as door:
             yield Works(db, clock, deps, door, tmp_path)

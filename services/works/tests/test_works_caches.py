@@ -6,9 +6,10 @@ from uuid import UUID
 
 import pytest
 
+from common.events import UserUpdated, WorkLiked
 from common.ids import new_id
-from works import upkeep
-from works.caches import Remembered
+from works import consumers, upkeep
+from works.caches import PublicWorks, Remembered
 
 OTHERS_LINK_SECONDS = 300
 
@@ -129,3 +130,38 @@ async def test_links_to_a_public_work_end_after_its_deletion_and_then_its_bytes(
     works.clock.move(seconds=3600)
     await upkeep.remove_loose_objects(works.deps)
     assert await works.deps.objects.stat(item.key) is None
+
+
+class TestRemembered:
+    """Public works are remembered for as long as these tests last."""
+
+    @pytest.fixture
+    def public_works(self) -> PublicWorks:
+        return Remembered(seconds=3600, values_max=9)
+
+    async def test_whatever_changes_a_public_work_is_seen_by_others_at_once(self, works: Any, facts: Any) -> None:
+        owner, deps, db = new_id(), works.deps, works.db
+        work_id = await published(works, facts, owner)
+
+        async def seen() -> Any:
+            return (await works.ask("GET", f"/works/{work_id}"))[2]
+
+        before = await seen()
+        await db.fetch("UPDATE work SET likes = 7")
+        assert await seen() == before
+        await works.ask("POST", f"/v1/works/{work_id}/plays", user=new_id())
+        assert ((await seen())["plays"], (await seen())["likes"]) == (1, 7)
+        await works.ask("PUT", f"/api/works/{work_id}", user=owner, json={"tags": ["sea"]})
+        assert (await seen())["tags"] == ["sea"]
+        async with db.transaction() as tx:
+            await consumers.on_task_told(deps, tx, [facts.completed(new_id(), owner, kind="song", work_id=work_id)])
+        assert (await seen())["audioUrl"] is not None
+        async with db.transaction() as tx:
+            told = UserUpdated(sequence=9, user_id=owner, name="Ann", role="user", status="active")
+            await consumers.on_user_told(deps, tx, [facts.event(told)])
+        assert (await seen())["creator"]["username"] == "Ann"
+        await db.fetch("UPDATE work SET likes = 8")
+        await consumers.on_work_changed(deps, [facts.event(WorkLiked(sequence=9, work_id=work_id, user_id=owner, likes=8))])
+        assert (await seen())["likes"] == 8
+        await works.ask("DELETE", f"/api/works/{work_id}", user=owner)
+        assert (await works.ask("GET", f"/works/{work_id}"))[0] == 404
