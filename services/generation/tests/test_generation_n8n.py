@@ -5,6 +5,7 @@ import base64
 import hashlib
 import io
 import time
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -698,6 +699,20 @@ async def test_nothing_more_is_fetched_once_the_pictures_are_too_large_altogethe
     assert len(answer.results) == 2
     assert set(answer.failures.values()) == {"the pictures are too large altogether"}
     assert fetched <= 2 + n8n.AT_ONCE_MAX, "those under way, and no other"
+
+
+async def test_a_picture_that_breaks_off_in_an_odd_place_spoils_no_other_and_a_telephones_is_one(engine: N8nProvider) -> None:
+    plain, telephones = base64.b64decode(a_picture(1).partition(",")[2]), io.BytesIO()
+    Image.new("RGB", (9, 7)).save(telephones, "MPO", save_all=True, append_images=[Image.new("RGB", (9, 7))])
+    end = plain.rindex(b"IEND") - 4
+    profile = b"iCCP"
+    odd = plain[:end] + bytes(4) + profile + zlib.crc32(profile).to_bytes(4, "big") + plain[end:]
+    urls = [f"data:image/{kind};base64,{base64.b64encode(body).decode()}" for kind, body in (("jpeg", telephones.getvalue()), ("png", odd), ("png", plain))]
+    answered(engine, *urls)
+    answer = await engine.check(an_attempt(3))
+    assert isinstance(answer, Finished)
+    assert [(one.index, one.content_type) for one in answer.results] == [(0, "image/jpeg"), (2, "image/png")]
+    assert answer.failures[1].startswith("the picture does not decode")
 
 
 async def test_a_fault_nobody_foresaw_leaves_no_fetch_running(engine: N8nProvider) -> None:

@@ -1,6 +1,7 @@
 """Pictures made elsewhere get our label: decoded within limits, stripped of everything but pixels, encoded with the XMP that says what made them."""
 
 import io
+import struct
 from typing import Literal
 
 from generation.providers.local.labels import picture_xmp
@@ -10,6 +11,8 @@ QUALITY = 92
 
 PictureType = Literal["image/webp", "image/jpeg", "image/png"]
 _TYPES: dict[str, PictureType] = {"WEBP": "image/webp", "JPEG": "image/jpeg", "PNG": "image/png"}
+_UNREADABLE = (OSError, SyntaxError, ValueError, LookupError, TypeError, EOFError, struct.error)
+"""What Pillow raises in the middle of a file that is not what it began as."""
 
 
 def label_picture(body: bytes, *, produce_id: str) -> tuple[bytes, PictureType]:
@@ -19,11 +22,12 @@ def label_picture(body: bytes, *, produce_id: str) -> tuple[bytes, PictureType]:
     Image.MAX_IMAGE_PIXELS = None  # our own limit is checked before anything is decoded
     try:
         with Image.open(io.BytesIO(body), formats=tuple(_TYPES)) as opened:
-            name = opened.format or ""
+            # Several pictures in one JPEG, as telephones write them, go by a name of their own; the first is the picture.
+            name = "JPEG" if opened.format == "MPO" else opened.format or ""
             if opened.width * opened.height > PIXELS_MAX:
                 raise ValueError("it has too many pixels")
             picture = opened.convert("RGBA" if opened.has_transparency_data and name != "JPEG" else "RGB")
-    except (OSError, SyntaxError, ValueError) as error:
+    except _UNREADABLE as error:
         raise ValueError(str(error)[:200]) from None
     picture.info = {}
     written = io.BytesIO()
