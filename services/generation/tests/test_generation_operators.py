@@ -1,5 +1,6 @@
 """What operators do in generation: scenes with their versions, settings, everybody's tasks, numbers."""
 
+import asyncio
 import io
 from pathlib import Path
 from typing import Any
@@ -73,8 +74,18 @@ async def test_a_scene_asked_for_twice_with_one_key_is_one_scene(edge: Any) -> N
     admin = new_id()
     answers = [await call(edge, "POST", "/api/scenes", admin, json=WISH, key="once") for _ in range(2)]
     assert answers[0][1] == answers[1][1]
+    for other in ({**WISH, "description": "another"}, {**WISH, "scene_name": "Another attic"}):
+        status, _, headers = await call(edge, "POST", "/api/scenes", admin, json=other, key="once")
+        assert (status, headers["X-Error-Code"]) == (422, "10006")
     _, body, _ = await edge.call("GET", "/api/scenes?keyword=attic&status=", None)
     assert body["data"]["pagination"]["total"] == 1
+
+
+async def test_a_scene_asked_for_at_once_with_one_key_is_one_scene(edge: Any) -> None:
+    admin = new_id()
+    answers = await asyncio.gather(*(call(edge, "POST", "/api/scenes", admin, json=WISH, key="at once") for _ in range(8)))
+    assert [status for status, _, _ in answers] == [200] * 8
+    assert len({body["data"]["scene"]["scene_id"] for _, body, _ in answers}) == 1
 
 
 @pytest.mark.parametrize(

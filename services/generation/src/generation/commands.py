@@ -9,7 +9,7 @@ from uuid import UUID
 from asyncpg import Connection
 
 from common.db import Tx
-from common.errors import SceneNotFound, ServiceError, TaskNotFound, Unauthorized
+from common.errors import IdempotencyKeyReused, SceneNotFound, ServiceError, TaskNotFound, Unauthorized
 from common.events import Item, SceneChanged, TaskCancelled, TaskCompleted, TaskCreated, TaskFailed
 from generation import domain
 from generation.domain import (
@@ -313,15 +313,17 @@ async def fold_tallies(tx: Tx, *, rows_min: int) -> int:
 
 
 async def create_scenes(tx: Tx, asks: Sequence[Scene]) -> list[Scene | ServiceError]:
-    """New scenes; one whose id is there already is answered as it is."""
-    known = await scenes.lock_scenes(tx.conn, [ask.scene_id for ask in asks])
+    """New scenes; one that was made before is answered as it is, unless it was to be another then."""
+    firsts = {ask.scene_id: await scenes.lock_first(tx.conn, ask.scene_id) for ask in sorted(asks, key=lambda ask: ask.scene_id)}
+    known = await scenes.lock_scenes(tx.conn, list(firsts))
+    reused = {ask.scene_id for ask in asks if firsts[ask.scene_id] not in (None, scenes.noted(ask))}
     for ask in asks:
-        if ask.scene_id not in known:
+        if ask.scene_id not in known and ask.scene_id not in reused:
             made = replace(ask, version=await scenes.last_version(tx.conn, ask.scene_id) + 1)
             await scenes.save_scene(tx.conn, made)
             tx.emit(SceneChanged(sequence=made.version, scene_id=made.scene_id, change="created"))
             known[made.scene_id] = made
-    return [known[ask.scene_id] for ask in asks]
+    return [IdempotencyKeyReused() if ask.scene_id in reused else known[ask.scene_id] for ask in asks]
 
 
 async def change_scenes(tx: Tx, asks: Mapping[str, Callable[[Scene], Scene]]) -> list[Scene | ServiceError]:

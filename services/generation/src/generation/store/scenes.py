@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
+from typing import Any
 
+import orjson
 from asyncpg import Connection
 
 from generation.domain import Scene
@@ -22,6 +24,22 @@ async def lock_scenes(conn: Connection, scene_ids: Sequence[str]) -> dict[str, S
     """Scenes to be changed, sorted."""
     rows = await conn.fetch(f"SELECT {_SCENE} FROM scene WHERE scene_id = ANY($1::text[]) ORDER BY scene_id FOR UPDATE", list(scene_ids))
     return {row["scene_id"]: Scene(**row) for row in rows}
+
+
+async def lock_first(conn: Connection, scene_id: str) -> dict[str, Any] | None:
+    """What was first made under the number an id ends with, also under another name; one transaction at a time goes on for it."""
+    number = scene_id.rpartition("-")[2]
+    await conn.execute("SELECT pg_advisory_xact_lock(hashtextextended('scene ' || $1, 0))", number)
+    body: dict[str, Any] | None = await conn.fetchval(
+        "SELECT body FROM scene_version WHERE scene_id LIKE '%-' || $1 ORDER BY created_at, version LIMIT 1", number
+    )
+    return body
+
+
+def noted(scene: Scene) -> dict[str, Any]:
+    """What is kept of a version."""
+    body: dict[str, Any] = orjson.loads(orjson.dumps({name: value for name, value in asdict(scene).items() if name not in ("created_at", "updated_at")}))
+    return body
 
 
 async def last_version(conn: Connection, scene_id: str) -> int:
@@ -55,8 +73,7 @@ async def delete_scene(conn: Connection, scene: Scene, now: datetime) -> None:
 
 
 async def _note(conn: Connection, scene: Scene) -> None:
-    said = asdict(scene)
-    body = {name: value for name, value in said.items() if name not in ("created_at", "updated_at")}
     await conn.execute(
-        "INSERT INTO scene_version (scene_id, version, body, created_at) VALUES ($1, $2, $3, $4)", scene.scene_id, scene.version, body, scene.updated_at
-    )
+        "INSERT INTO scene_version (scene_id, version, body, created_at) VALUES ($1, $2, $3, $4)",
+        scene.scene_id, scene.version, noted(scene), scene.updated_at,
+    )  # fmt: skip
