@@ -219,6 +219,24 @@ async def test_a_drip_ends_when_the_time_is_up(host: Host) -> None:
     assert len(host.asked) == 3
 
 
+async def test_addresses_that_never_answer_cost_no_other_its_picture(host: Host) -> None:
+    picture = a_picture(7)
+
+    async def answer(http: web.Request) -> web.StreamResponse:
+        if http.path == "/slow.png":
+            await asyncio.sleep(60)
+        return web.Response(body=picture)
+
+    host.answer = answer
+    async with host.fetcher(at_once_max=1, seconds_max=1) as fetch:
+        slow = [asyncio.create_task(fetch(host.url.replace("picture.png", "slow.png"))) for _ in range(2)]
+        await asyncio.sleep(0)
+        assert await fetch(host.url) == picture
+        for one in slow:
+            one.cancel()
+        await asyncio.gather(*slow, return_exceptions=True)
+
+
 async def test_what_is_compressed_is_refused(host: Host) -> None:
     host.answer = says(a_picture(), Content_Encoding="gzip")
     assert "compressed" in await refused(host.fetcher(), host.url)

@@ -18,6 +18,7 @@ URL_LENGTH_MAX = 2048
 BYTES_MAX = 25 * 1024 * 1024
 SECONDS_MAX = 20.0
 TRIES_MAX = 3
+AT_ONCE_MAX = 16
 _CHUNK_BYTES = 64 * 1024
 _START_BYTES = 16
 """What a picture is can be told by so much."""
@@ -87,7 +88,7 @@ class Fetcher:
 
     def __init__(
         self, *, bytes_max: int = BYTES_MAX, seconds_max: float = SECONDS_MAX, pause_seconds: float = 1.0, look_up: LookUp = look_up,
-        is_allowed: Callable[[str], bool] = is_public, ssl: tls.SSLContext | None = None,
+        is_allowed: Callable[[str], bool] = is_public, ssl: tls.SSLContext | None = None, at_once_max: int = AT_ONCE_MAX,
     ) -> None:  # fmt: skip
         self._bytes_max = bytes_max
         self._seconds_max = seconds_max
@@ -95,11 +96,12 @@ class Fetcher:
         self._look_up = look_up
         self._is_allowed = is_allowed
         self._ssl = ssl
+        self._slots = asyncio.Semaphore(at_once_max)
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> "Fetcher":
         connector = aiohttp.TCPConnector(
-            resolver=_Resolver(self._look_up, self._is_allowed), use_dns_cache=False, ssl=self._ssl or tls.create_default_context(), force_close=True, limit=16
+            resolver=_Resolver(self._look_up, self._is_allowed), use_dns_cache=False, ssl=self._ssl or tls.create_default_context(), force_close=True, limit=0
         )
         self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False, trust_env=False)
         return self
@@ -113,7 +115,8 @@ class Fetcher:
         target = self._parsed(url)
         for number in range(1, TRIES_MAX + 1):
             try:
-                async with asyncio.timeout(self._seconds_max):
+                # The time of one address is not spent by waiting for others.
+                async with self._slots, asyncio.timeout(self._seconds_max):
                     return await self._get(target)
             except aiohttp.InvalidURL as error:
                 raise Unfetchable("its address cannot be read") from error
