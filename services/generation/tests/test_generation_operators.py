@@ -9,11 +9,13 @@ import pytest
 from PIL import Image
 
 from common.bus.consumer import Subscriptions
+from common.config import Config
 from common.db import Database
 from common.events import ConfigChanged, SceneChanged
 from common.ids import new_id
 from common.objects import FolderObjects
 from generation.api import ROUTES
+from generation.config import CONFIG_KEYS
 from generation.consumers import on_scene_changed, subscriptions
 from generation.queries import KeptScenes
 
@@ -175,3 +177,17 @@ async def test_operators_see_everybodys_tasks_with_names(edge: Any, ask: Any, wr
     assert [row["user_id"] for row in body["data"]["tasks"]] == [str(people[0])]
     status, body, _ = await call(edge, "GET", "/internal/admin/overview", new_id())
     assert (status, body["tasks"]) == (200, {"total_tasks": 3, "pending_tasks": 3, "processing_tasks": 0, "completed_tasks": 0, "failed_tasks": 0})
+
+
+async def test_what_was_just_set_is_not_undone_by_a_read_that_began_before(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, fetch = Config(db, CONFIG_KEYS), db.fetch
+
+    async def fetch_too_early(*asked: Any) -> Any:
+        found = await fetch(*asked)
+        monkeypatch.undo()
+        await config.change("max_batch_count", 7, by=None)
+        return found
+
+    monkeypatch.setattr(db, "fetch", fetch_too_early)
+    await config.read()
+    assert config["max_batch_count"] == 7

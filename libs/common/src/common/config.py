@@ -82,6 +82,7 @@ class Config:
         self._keys: Mapping[str, Key] = {key.name: key for key in keys}
         self._set: dict[str, Set] = {key.name: Set(key, key.default, 0, None) for key in keys}
         self._announce = announce
+        self._changes = 0
 
     def __getitem__(self, name: str) -> Any:
         return self._set[name].value
@@ -92,7 +93,11 @@ class Config:
 
     async def read(self) -> None:
         """Take over what the table says; a value that no longer fits its key's type is logged and the default holds."""
-        rows = {row["config_key"]: row for row in await self._db.fetch("SELECT config_key, config_value, version, updated_at FROM config")}
+        seen = -1
+        while seen != self._changes:
+            # What was read while a value was changed here may be from before it.
+            seen = self._changes
+            rows = {row["config_key"]: row for row in await self._db.fetch("SELECT config_key, config_value, version, updated_at FROM config")}
         for name, key in self._keys.items():
             row = rows.get(name)
             if row is None:
@@ -131,6 +136,7 @@ class Config:
             if self._announce is not None:
                 self._announce(tx, name, version)
             changed = Set(key, value, version, tx.now)
+        self._changes += 1
         if self._set[name].version < version:
             self._set[name] = changed
         log.info("config.changed", config_key=name, version=version, by=str(by))
