@@ -17,7 +17,7 @@ from common.objects import FolderObjects
 from generation.api import ROUTES
 from generation.config import CONFIG_KEYS
 from generation.consumers import on_scene_changed, subscriptions
-from generation.queries import KeptScenes
+from generation.queries import Kept, KeptScenes
 
 WISH = {"scene_name": "The Attic", "category": "indoor", "description": "dust", "prompt_template": "an attic", "tags": ["dust"], "display_order": 7}
 
@@ -140,6 +140,23 @@ async def test_another_replica_drops_its_scenes_at_the_fact(edge: Any, db: Datab
 
     await on_scene_changed(Other, [])  # type: ignore[arg-type]
     assert await kept.find("paris-street") is None
+
+
+async def test_what_is_forgotten_while_it_is_found_is_found_anew() -> None:
+    found, changed = iter(("before", "after")), asyncio.Event()
+
+    async def find() -> str:
+        answer = next(found)
+        await changed.wait()
+        return answer
+
+    kept = Kept(find, seconds=60)
+    early = asyncio.create_task(kept.get())
+    await asyncio.sleep(0)
+    kept.forget()
+    changed.set()
+    await early
+    assert await kept.get() == "after"
 
 
 def test_scenes_and_settings_are_overheard_by_every_replica() -> None:

@@ -26,17 +26,22 @@ class Kept(Generic[T]):
         self._seconds = seconds
         self._found: tuple[T, float] | None = None
         self._finding = asyncio.Lock()
+        self._forgotten = 0
 
     async def get(self) -> T:
         """The answer, found anew when it is too old."""
         async with self._finding:
-            if self._found is None or time.monotonic() >= self._found[1]:
-                self._found = (await self._find(), time.monotonic() + self._seconds)
-            return self._found[0]
+            if self._found is not None and time.monotonic() < self._found[1]:
+                return self._found[0]
+            forgotten, found = self._forgotten, await self._find()
+            if forgotten == self._forgotten:
+                self._found = (found, time.monotonic() + self._seconds)
+            return found
 
     def forget(self) -> None:
-        """The next asker gets a new answer."""
+        """The next asker gets a new answer, not one that is being found now either."""
         self._found = None
+        self._forgotten += 1
 
 
 class KeptScenes:
