@@ -140,6 +140,16 @@ async def test_a_caller_who_leaves_frees_the_place_and_ends_the_work(tmp_path: P
     await bench.pool.close()
 
 
+@pytest.mark.parametrize("picture_format", ["PNG", "JPEG", "WEBP"])
+async def test_a_full_disk_is_not_the_pictures_fault(bench: Bench, pictures: Any, picture_format: str) -> None:
+    source = bench.folder / "one.in"
+    source.write_bytes(pictures.encoded(pictures.plain(), picture_format))
+    with pytest.raises(Unavailable):
+        await bench.pool.clean(source, Path("/dev/full"), picture_format=picture_format)
+    with pytest.raises(Unavailable):
+        await bench.pool.shrink(source, Path("/dev/full"), picture_format=picture_format, side_px=16)
+
+
 async def test_who_would_wait_behind_too_many_is_told_at_once(tmp_path: Path, pictures: Any) -> None:
     bench = Bench(tmp_path, waiting_max=2)
     answers = await asyncio.gather(*(bench.clean(pictures.png(), name=str(number)) for number in range(5)), return_exceptions=True)

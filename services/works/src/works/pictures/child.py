@@ -5,6 +5,7 @@ Started by `pool.py` as `python -m works.pictures.child <limits>`; reads one job
 
 import contextlib
 import ctypes
+import errno
 import hashlib
 import io
 import json
@@ -120,6 +121,8 @@ def _answer(job: dict[str, Any], limits: Limits) -> dict[str, Any]:
     except MemoryError:
         return {"refused": "unreadable", "slug": "decoding-too-heavy"}
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return {"no_room": True}
         # Whatever a decoder trips over, the file is at fault: it is refused, and the process is good for the next one.
         return {"refused": "unreadable", "slug": "undecodable", "cause": type(error).__name__}
 

@@ -141,6 +141,8 @@ class PicturePool:
             raise Unavailable("decoding the picture took too long", retry_after_seconds=5) from error
         finally:
             self._waiting -= 1
+        if "no_room" in answer:
+            raise Unavailable("there is no room for files now", retry_after_seconds=30)
         if "refused" in answer:
             if "cause" in answer:
                 log.info("picture.undecodable", cause=answer["cause"])
