@@ -12,7 +12,7 @@ import pytest
 from aiohttp import FormData
 from PIL import Image
 
-from common.errors import Unavailable
+from common.errors import IdempotencyKeyReused, Unavailable
 from common.events import Item, UserUpdated
 from common.ids import new_id
 from common.objects import former_thumbnail_key, thumbnail_key
@@ -243,6 +243,25 @@ async def test_bytes_that_an_upload_is_about_to_name_stay_although_the_same_pict
         await take_back(works, file, user=user)
         await look(works, hours=3)
         assert (ready.file.key, await is_there(works, ready.file.key)) == (file["file_path"], True)
+
+
+async def test_bytes_of_a_second_picture_under_one_name_are_removed_a_day_later(works: Any, pictures: Any) -> None:
+    deps, file_id, user = works.deps, new_id(), new_id()
+    files = []
+    for side in (48, 50):
+        async with (
+            deps.intake.receive(in_chunks(pictures.png(size=(64, side)))) as spooled,
+            deps.intake.cleaned(spooled, file_id=file_id, user_id=user) as ready,
+        ):
+            await deps.expect_file(ready.file)
+            await deps.intake.put(ready)
+        files.append(ready.file)
+    await deps.save_file(files[0])
+    with pytest.raises(IdempotencyKeyReused):
+        await deps.save_file(files[1])
+    await look(works, hours=25)
+    assert [await is_there(works, file.key) for file in files] == [True, False]
+    assert await loose(works) == set()
 
 
 async def test_upkeep_goes_on_after_a_store_that_was_away(works: Any, pictures: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,10 +37,13 @@ async def save_files(tx: Tx, asks: Sequence[StoredFile], terms: StorageTerms) ->
     if fresh:
         await store.insert_files(tx.conn, [fresh[file_id] for file_id in sorted(fresh)], tx.now)
         await store.move_storage(tx.conn, _added(fresh.values()))
-    refused = sorted({ask.key for ask in asks if isinstance(named[ask.file_id], QuotaExceeded)})
-    if refused:
-        await store.insert_loose_objects(tx.conn, refused, tx.now + terms.unsaved_wait)
+    if unnamed := sorted({ask.key for ask in asks if not _is_under(ask.key, named[ask.file_id])}):
+        await store.insert_loose_objects(tx.conn, unnamed, tx.now + terms.unsaved_wait)
     return [_saved(ask, named[ask.file_id]) for ask in asks]
+
+
+def _is_under(key: str, known: StoredFile | QuotaExceeded) -> bool:
+    return isinstance(known, StoredFile) and known.key == key
 
 
 def _saved(ask: StoredFile, known: StoredFile | QuotaExceeded) -> SavedFile | ServiceError:
