@@ -428,6 +428,45 @@ async def test_a_song_that_comes_after_its_photo_was_deleted_goes_too(works: Any
     assert [await is_there(works, one) for one in (song, cover)] == [False, False]
 
 
+async def test_a_song_heard_while_its_photo_is_deleted_goes_too(works: Any, facts: Any) -> None:
+    user, task_id = new_id(), new_id()
+    photo = UUID((await works.ask("POST", "/works", user=user, json={"title": "x"}))[2]["objectId"])
+    await finished(
+        works, facts, user, await made(works, "before", b"the first song", extension="ogg"), task_id=new_id(), work_id=photo, cover="results/before/c.webp"
+    )
+    song = await made(works, str(task_id), b"a song", extension="ogg")
+
+    async def hear() -> None:
+        async with works.db.transaction() as tx:
+            told = facts.completed(task_id, user, work_id=photo, kind="song", items=(item_of(song, cover=song),))
+            await consumers.on_task_told(works.deps, tx, [told])
+
+    async with works.db.transaction() as tx:
+        await commands.delete_works(tx, user, [photo], works.deps.storage)
+        hearing = asyncio.create_task(hear())
+        await asyncio.wait([hearing], timeout=0.5)
+    await hearing
+    await look(works, hours=3)
+    assert not await is_there(works, song)
+
+
+@pytest.mark.parametrize("heard_late", [False, True])
+async def test_what_a_song_left_that_never_came_goes_with_its_photo(works: Any, facts: Any, heard_late: bool) -> None:
+    user, task_id = new_id(), new_id()
+    photo = UUID((await works.ask("POST", "/works", user=user, json={"title": "x"}))[2]["objectId"])
+    late = await made(works, str(task_id), b"of a worker that came too late", extension="ogg")
+    told = [facts.created(task_id, user, work_id=photo, kind="song"), facts.failed(task_id, user, work_id=photo, kind="song")]
+    if not heard_late:
+        await works.tell(*told)
+    await delete(works, photo, user=user)
+    if heard_late:
+        async with works.db.transaction() as tx:
+            await consumers.on_task_told(works.deps, tx, told)
+    await look(works, hours=3)
+    assert not await is_there(works, late)
+    assert await loose(works) == set()
+
+
 async def test_what_several_tasks_share_is_nobodys_to_remove(works: Any, facts: Any) -> None:
     user = new_id()
     shared = await made(works, "instant", b"the same for everybody", named="")

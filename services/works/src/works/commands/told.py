@@ -16,7 +16,7 @@ async def keep_told(tx: Tx, events: Sequence[Event[TaskFact]]) -> list[str]:
 
     Answers the keys of songs that came after their work was deleted: nobody will ever be shown them.
 
-    Statements of a batch: one for its works and their numbers; up to five more when songs were added to other works, two when a creation was
+    Statements of a batch: one for its works and their numbers; up to six more when songs were added to other works, two when a creation was
     heard after its end.
     """
     told = fold(events)
@@ -28,7 +28,9 @@ async def keep_told(tx: Tx, events: Sequence[Event[TaskFact]]) -> list[str]:
     delivered = {(one.fact.work_id, one.fact.user_id) for one in songs if one.status == "completed"}
     completed = await store.complete_photos(tx.conn, delivered, tx.now) if delivered else []
     changed_songs = await store.keep_songs(tx.conn, songs, tx.now) if songs else set()
-    orphans = await store.empty_orphans(tx.conn, sorted(changed_songs)) if delivered and changed_songs else {}
+    # One that still runs may deliver yet.
+    ended = [one.fact.task_id for one in songs if one.status != "processing" and one.fact.task_id in changed_songs]
+    orphans = await store.empty_orphans(tx.conn, ended) if ended else {}
     changed = await store.keep_works(tx.conn, works, tx.now) if works else {}
     if completed:
         await _move_completed_photos(tx, completed)

@@ -61,7 +61,8 @@ async def empty_works(conn: asyncpg.Connection, work_ids: Sequence[UUID], now: d
         """
         WITH gone AS (
             SELECT s.task_id, s.body FROM song s JOIN work w USING (work_id)
-            WHERE s.work_id = ANY($1::uuid[]) AND s.user_id = w.user_id AND s.status = 'completed' ORDER BY s.task_id FOR UPDATE OF s
+            WHERE s.work_id = ANY($1::uuid[]) AND s.user_id = w.user_id AND s.status IN ('completed', 'failed', 'cancelled')
+            ORDER BY s.task_id FOR UPDATE OF s
         )
         UPDATE song SET status = 'deleted', body = '{}' FROM gone WHERE song.task_id = gone.task_id RETURNING gone.task_id, gone.body
         """,

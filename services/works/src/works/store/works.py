@@ -107,18 +107,19 @@ async def move_creations_back(conn: asyncpg.Connection, created_at: Mapping[UUID
 
 
 async def complete_photos(conn: asyncpg.Connection, songs: Collection[tuple[UUID, UUID]], now: datetime) -> list[UUID]:
-    """Photos that got their first song are complete now; answers whose they were. `songs` says for which work and whose each was."""
+    """Photos that got their first song are complete now; answers whose they were. `songs` says for which work and whose each was.
+
+    Every work that got one is locked, so that none is deleted before the songs' rows can be seen.
+    """
+    named = [work_id for work_id, _ in songs], [user_id for _, user_id in songs]
+    grown = "unnest($1::uuid[], $2::uuid[]) AS t (work_id, user_id)"
+    await conn.execute(f"SELECT FROM work w JOIN {grown} USING (work_id, user_id) ORDER BY w.work_id FOR UPDATE OF w", *named)
     rows = await conn.fetch(
-        """
-        UPDATE work SET status = 'completed', updated_at = $3
-        WHERE status = 'created' AND work_id IN (
-            SELECT w.work_id FROM work w JOIN unnest($1::uuid[], $2::uuid[]) AS t (work_id, user_id) ON w.work_id = t.work_id AND w.user_id = t.user_id
-            WHERE w.status = 'created' ORDER BY w.work_id FOR UPDATE OF w
-        )
-        RETURNING user_id
+        f"""
+        UPDATE work SET status = 'completed', updated_at = $3 FROM {grown}
+        WHERE work.work_id = t.work_id AND work.user_id = t.user_id AND work.status = 'created' RETURNING work.user_id
         """,
-        [work_id for work_id, _ in songs],
-        [user_id for _, user_id in songs],
+        *named,
         now,
     )
     return [row["user_id"] for row in rows]
