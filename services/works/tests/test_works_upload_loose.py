@@ -415,6 +415,21 @@ async def test_songs_go_with_their_photo_and_the_photo_with_the_last_that_shows_
     assert await loose(works) == set()
 
 
+async def test_a_photo_that_came_with_its_work_goes_with_it_unless_another_shows_it(works: Any, pictures: Any) -> None:
+    user = new_id()
+    work = (await works.ask("POST", "/works", user=user, json={"title": "x", "image": data_url(pictures.png())}))[2]
+    other = (await works.ask("POST", "/works", user=user, json={"title": "x", "image": work["imageUrl"]}))[2]["objectId"]
+    key = await works.db.fetchval("SELECT key FROM file")
+    await delete(works, work["objectId"], user=user)
+    assert dict(await works.db.fetchrow("SELECT files, bytes FROM storage")) == {"files": 0, "bytes": 0}
+    await look(works, hours=3)
+    assert await is_there(works, key), "the other work shows it"
+    await delete(works, other, user=user)
+    await look(works, hours=3)
+    assert not await is_there(works, key)
+    assert await loose(works) == set()
+
+
 async def test_a_song_that_comes_after_its_photo_was_deleted_goes_too(works: Any, facts: Any) -> None:
     user, task_id = new_id(), new_id()
     photo = (await works.ask("POST", "/works", user=user, json={"title": "x"}))[2]["objectId"]

@@ -13,7 +13,7 @@ from common.ids import derived_id, new_id
 from common.web import Answer, Request, Route
 from common.web.body import parse_fields
 from common.web.song import SongPage
-from works import queries, store
+from works import commands, queries, store
 from works.api.base64_text import in_chunks, read_picture_text
 from works.api.conditional import shown
 from works.api.forms import pass_over
@@ -92,7 +92,7 @@ async def _known(deps: Deps, work_id: UUID, sent: _Sent) -> Kept | None:
 async def _create(deps: Deps, sent: _Sent, *, work_id: UUID, user_id: UUID) -> Kept:
     work, image_key = sent.work, sent.image_key
     if sent.picture is not None:
-        saved = await store_picture(deps, sent.picture, file_id=derived_id(work_id, "image"), user_id=user_id)
+        saved = await store_picture(deps, sent.picture, file_id=commands.photo_id(work_id), user_id=user_id)
         image_key = saved.file.key
     body: Body = {"title": work.title}
     if work.description:

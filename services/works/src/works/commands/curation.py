@@ -10,7 +10,7 @@ from common.db import Tx
 from common.errors import ServiceError, WorkDeleteFailed, WorkNotFound, WorkUpdateFailed
 from common.events import WorkDeleted, WorkLiked, WorkPlayed, WorkUpdated
 from works import store
-from works.commands.files import loosen_objects
+from works.commands.files import forget_photos, loosen_objects
 from works.domain import EVERYBODY, SEEN, Counted, Marks, Moved, Reaction, StorageTerms, Work, keys_of, loose_with
 
 
@@ -92,6 +92,7 @@ async def delete_works(tx: Tx, owner_id: UUID | None, work_ids: Sequence[UUID], 
     )
     made = [*((work.body, work.work_id if work.kind != "photo" else None) for work in gone), *((body, task_id) for task_id, body in songs.items())]
     await loosen_objects(tx, [key for body, task_id in made for key in loose_with(body, task_id)], terms)
+    await forget_photos(tx, gone)
     if admin_id is not None:
         await store.insert_admin_actions(tx.conn, admin_id, "delete", [(work, _seen_of(work), None) for work in gone], reason, tx.now)
     tx.emit(*(WorkDeleted(sequence=work.version + 1, work_id=work.work_id, user_id=work.user_id, kind=work.kind) for work in gone))

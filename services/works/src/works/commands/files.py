@@ -6,8 +6,9 @@ from uuid import UUID
 
 from common.db import Tx
 from common.errors import IdempotencyKeyReused, QuotaExceeded, RateLimited, ServiceError
+from common.ids import derived_id
 from works import store
-from works.domain import SavedFile, StorageTerms, StoredFile, incoming_folder, is_ones_own
+from works.domain import SavedFile, StorageTerms, StoredFile, Work, incoming_folder, is_ones_own
 
 
 async def expect_files(tx: Tx, asks: Sequence[StoredFile], terms: StorageTerms) -> list[ServiceError | None]:
@@ -78,6 +79,20 @@ async def delete_file(tx: Tx, user_id: UUID, key: str, terms: StorageTerms) -> b
         return False
     await store.move_storage(tx.conn, [(user_id, -len(sizes), -sum(sizes))])
     return True
+
+
+def photo_id(work_id: UUID) -> UUID:
+    """What the upload is called whose bytes came inside the creation of a work."""
+    return derived_id(work_id, "image")
+
+
+async def forget_photos(tx: Tx, works: Sequence[Work]) -> None:
+    """Forget the uploads that came inside the creation of these works: nobody knows them but by the work. Their keys are loose already."""
+    owners = {photo_id(work.work_id): work.user_id for work in works if "image" in work.body}
+    if owners:
+        await store.lock_storage(tx.conn, sorted(set(owners.values())))
+        gone = await store.delete_files_by_id(tx.conn, list(owners))
+        await store.move_storage(tx.conn, [(user_id, -files, -size) for user_id, files, size in _added(gone)])
 
 
 async def announce_upload(tx: Tx, user_id: UUID, key: str, terms: StorageTerms) -> None:

@@ -4,6 +4,7 @@ from works.store.files import (
     claim_loose_object,
     count_incoming,
     delete_files,
+    delete_files_by_id,
     delete_loose_objects,
     find_storage,
     has_file,
@@ -37,9 +38,9 @@ from works.store.works import complete_photos, empty_orphans, insert_works, keep
 
 __all__ = [
     "claim_loose_object", "claim_retagging", "complete_photos", "count_all", "count_everybodys", "count_incoming", "count_works", "delete_files",
-    "delete_likes", "delete_loose_objects", "delete_plays", "delete_retagging", "empty_orphans", "empty_works", "find_growing", "find_storage", "has_file",
-    "insert_admin_actions", "insert_files", "insert_likes", "insert_loose_objects", "insert_plays", "insert_tags", "insert_works", "is_named", "keep_names",
-    "keep_songs", "keep_works", "list_deleted", "list_due_objects", "list_everybodys", "list_next", "list_works", "load_body_hashes", "load_files",
-    "load_work", "load_works", "lock_incoming", "lock_mistagged", "lock_storage", "lock_works", "move_counts", "move_creations_back", "move_shelves",
-    "move_storage", "move_tally", "save_marks", "save_retagging", "save_tags",
+    "delete_files_by_id", "delete_likes", "delete_loose_objects", "delete_plays", "delete_retagging", "empty_orphans", "empty_works", "find_growing",
+    "find_storage", "has_file", "insert_admin_actions", "insert_files", "insert_likes", "insert_loose_objects", "insert_plays", "insert_tags",
+    "insert_works", "is_named", "keep_names", "keep_songs", "keep_works", "list_deleted", "list_due_objects", "list_everybodys", "list_next",
+    "list_works", "load_body_hashes", "load_files", "load_work", "load_works", "lock_incoming", "lock_mistagged", "lock_storage", "lock_works",
+    "move_counts", "move_creations_back", "move_shelves", "move_storage", "move_tally", "save_marks", "save_retagging", "save_tags",
 ]  # fmt: skip

@@ -8,6 +8,8 @@ import asyncpg
 
 from works.domain import StoredFile, owner_of, task_of
 
+_COLUMNS = "file_id, user_id, key, content_type, size_bytes, width, height, md5, body_hash"
+
 
 async def insert_files(conn: asyncpg.Connection, files: Sequence[StoredFile], now: datetime) -> set[UUID]:
     """Save uploads, sorted by id; answers those that were not there before."""
@@ -35,9 +37,7 @@ async def insert_files(conn: asyncpg.Connection, files: Sequence[StoredFile], no
 
 async def load_files(conn: asyncpg.Connection, file_ids: Sequence[UUID]) -> dict[UUID, StoredFile]:
     """Uploads by id."""
-    rows = await conn.fetch(
-        "SELECT file_id, user_id, key, content_type, size_bytes, width, height, md5, body_hash FROM file WHERE file_id = ANY($1::uuid[])", file_ids
-    )
+    rows = await conn.fetch(f"SELECT {_COLUMNS} FROM file WHERE file_id = ANY($1::uuid[])", file_ids)
     return {row["file_id"]: StoredFile(**row) for row in rows}
 
 
@@ -45,6 +45,11 @@ async def delete_files(conn: asyncpg.Connection, user_id: UUID, key: str) -> lis
     """Forget every upload of a user that lies under a key; answers their sizes."""
     rows = await conn.fetch("DELETE FROM file WHERE user_id = $1 AND key = $2 RETURNING size_bytes", user_id, key)
     return [row["size_bytes"] for row in rows]
+
+
+async def delete_files_by_id(conn: asyncpg.Connection, file_ids: Sequence[UUID]) -> list[StoredFile]:
+    """Forget uploads; answers those that were there."""
+    return [StoredFile(**row) for row in await conn.fetch(f"DELETE FROM file WHERE file_id = ANY($1::uuid[]) RETURNING {_COLUMNS}", file_ids)]
 
 
 async def lock_storage(conn: asyncpg.Connection, user_ids: Sequence[UUID]) -> dict[UUID, int]:
