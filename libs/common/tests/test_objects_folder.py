@@ -1,7 +1,12 @@
 """Objects in a folder of this machine, and which store a URL names."""
 
 import asyncio
+import os
+import signal
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +32,18 @@ async def test_a_put_that_fails_leaves_nothing_behind(objects: FolderObjects, tm
         await objects.put_file(KEY, tmp_path / "absent", "image/webp")
     assert await objects.stat(KEY) is None
     assert [path for path in (tmp_path / "objects").rglob("*") if path.is_file()] == []
+
+
+def test_what_a_killed_process_was_writing_is_removed_at_the_next_start(tmp_path: Path) -> None:
+    dies = "_write(root / 'uploads/u/a.jpg', root, lambda file: (file.write(b'half'), file.flush(), os.kill(os.getpid(), signal.SIGKILL)))"
+    script = f"import os, signal, sys\nfrom pathlib import Path\nfrom common.objects.folder import _write\nroot = Path(sys.argv[1])\n{dies}"
+    assert subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=False).returncode == -signal.SIGKILL
+    [left] = [path for path in tmp_path.rglob("*") if path.is_file()]
+    FolderObjects(tmp_path)
+    assert left.is_file(), "somebody may be writing it now"
+    os.utime(left, (time.time() - 7200, time.time() - 7200))
+    FolderObjects(tmp_path)
+    assert not left.exists()
 
 
 async def test_work_happens_in_a_bounded_pool_of_threads(objects: FolderObjects) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import shutil
+import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,10 +20,13 @@ from common.settings import SettingsError
 T = TypeVar("T")
 
 _THREADS = 8
+_CORNER = ".put"
+"""Where objects are written; no key begins with a dot."""
+_LEFT_OVER_SECONDS = 3600
 
 
 class FolderObjects:
-    """Objects as files in one folder: written beside their place, flushed, then moved there, so that a reader sees all or nothing.
+    """Objects as files in one folder: written in a corner of it, flushed, then moved to their place, so that a reader sees all or nothing.
 
     The content type follows from the key's extension.
     """
@@ -34,6 +38,7 @@ class FolderObjects:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise SettingsError([f"DARKROOM_OBJECTS_URL: the folder {folder} cannot be made: {error.strerror}"]) from error
+        _tidy(folder / _CORNER)
 
     async def __aenter__(self) -> Self:
         return self
@@ -129,7 +134,8 @@ def _write(place: Path, root: Path, fill: Callable[[BinaryIO], Any]) -> None:
     if place.is_file():
         return
     _make_folders(place.parent, root)
-    with NamedTemporaryFile(dir=place.parent, prefix=".put-", delete=False) as file:
+    _make_folders(root / _CORNER, root)
+    with NamedTemporaryFile(dir=root / _CORNER, delete=False) as file:
         try:
             fill(file)  # type: ignore[arg-type]
             file.flush()
@@ -141,6 +147,14 @@ def _write(place: Path, root: Path, fill: Callable[[BinaryIO], Any]) -> None:
                 os.unlink(file.name)
             raise
     _flush_folder(place.parent)
+
+
+def _tidy(corner: Path) -> None:
+    """Remove what a killed process was writing; a younger file may be another's who writes it now."""
+    with contextlib.suppress(OSError):
+        for path in corner.iterdir():
+            if time.time() - path.stat().st_mtime > _LEFT_OVER_SECONDS:
+                path.unlink(missing_ok=True)
 
 
 def _make_folders(folder: Path, root: Path) -> None:
