@@ -71,6 +71,15 @@ async def test_completing_twice_or_at_once_is_completing_once(works: Any, pictur
     assert await works.db.fetchval("SELECT count(*) FROM file") == 2
 
 
+async def test_who_put_the_wrong_file_puts_another_by_the_same_link(works: Any, pictures: Any) -> None:
+    user, content = new_id(), pictures.png()
+    upload = await announce(works, len(content), user=user)
+    assert await put(works, upload, bytes(len(content))) == 200
+    assert (await complete(works, upload, user=user))[0] == 415
+    assert await put(works, upload, content) == 200
+    assert (await complete(works, upload, user=user))[0] == 200
+
+
 async def test_what_is_no_picture_is_refused_when_it_is_looked_at(works: Any, pictures: Any) -> None:
     user = new_id()
     for content, expected in ((b"<!doctype html><script>alert(1)</script>", 415), (pictures.png()[:60], 400), (pictures.claimed_png(30_000, 30_000), 413)):

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self, TypeVar
 
 from common.errors import FileNotFound
-from common.objects.keys import check_key, check_put, content_type_of, is_key
+from common.objects.keys import check_key, check_put, content_type_of, is_key, sha256_of
 from common.objects.store import CHUNK_BYTES, ObjectInfo, Shown, WriteLink
 from common.settings import SettingsError
 
@@ -131,7 +131,7 @@ class FolderObjects:
 
 
 def _write(place: Path, root: Path, fill: Callable[[BinaryIO], Any]) -> None:
-    if place.is_file():
+    if place.is_file() and sha256_of(place.name) is not None:
         return
     _make_folders(place.parent, root)
     _make_folders(root / _CORNER, root)

@@ -36,6 +36,8 @@ class WriteLink:
 class ObjectStore(Protocol):
     """Bytes under keys. A key names its bytes for ever (it ends in their sha256), so putting twice is putting once.
 
+    Under a key that names no bytes (what nobody looked at yet) the last put counts.
+
     A store that does not answer, or refuses us, raises Unavailable.
     """
 
