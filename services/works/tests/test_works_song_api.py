@@ -111,6 +111,16 @@ async def test_an_upload_of_mine_may_be_the_image_at_any_age(works: Any, picture
     assert works.deps.signer.key_of(work["imageUrl"]) == upload["data"]["file_path"]
 
 
+async def test_an_upload_named_in_a_form_is_text_also_where_the_client_says_so(works: Any, pictures: Any) -> None:
+    user, form = new_id(), FormData()
+    _, _, upload = await works.upload(pictures.png(), user=user)
+    for name, value in (("title", "Sea"), ("image", upload["data"]["file_url"])):
+        form.add_field(name, value, content_type="text/plain; charset=utf-8")
+    status, _, work = await works.ask("POST", "/works", user=user, data=form)
+    assert status == 201, work
+    assert work["imageUrl"] == upload["data"]["file_url"]
+
+
 async def test_a_work_needs_no_image(works: Any) -> None:
     user = new_id()
     for image in ({}, {"image": None}, {"image": ""}):

@@ -121,7 +121,7 @@ async def _read_form(request: Request[Deps], spool: AsyncExitStack) -> _Sent:
     picture: Spooled | None = None
     async for part in request.parts(bytes_max=request.deps.intake.bytes_max + _FORM_BYTES_MAX):
         name = part.name
-        if name == "image" and ("Content-Type" in part.headers or part.filename is not None):
+        if name == "image" and (part.filename is not None or not part.headers.get("Content-Type", "text/plain").lower().startswith("text/plain")):
             if picture is not None:
                 raise InvalidParameter.of("image", "one-only")
             picture = await spool.enter_async_context(request.deps.intake.receive(request.pieces(part)))
