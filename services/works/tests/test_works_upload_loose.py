@@ -282,6 +282,26 @@ async def test_upkeep_goes_on_after_a_store_that_was_away(works: Any, pictures: 
     assert not await is_there(works, file["file_path"])
 
 
+async def test_one_object_that_the_store_does_not_let_go_keeps_no_other(works: Any, pictures: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    user, remove = new_id(), works.deps.objects.delete
+    held, other = [await uploaded(works, pictures.png(size=(64, side)), user=user) for side in (48, 50)]
+    for file in (held, other):
+        await take_back(works, file, user=user)
+        works.clock.move(seconds=1)
+
+    async def refuse(key: str) -> None:
+        if key == held["file_path"]:
+            raise Unavailable("the object store refused")
+        await remove(key)
+
+    monkeypatch.setattr(works.deps.objects, "delete", refuse)
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            await look(works, hours=3)
+    assert [await is_there(works, file["file_path"]) for file in (held, other)] == [True, False]
+    assert await loose(works) == {held["file_path"]}
+
+
 class TestLittleRoom:
     """A user who may keep little."""
 

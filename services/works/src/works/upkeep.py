@@ -28,7 +28,12 @@ async def remove_loose_objects(deps: Deps) -> None:
             due = await store.list_due_objects(conn, deps.db.clock.now(), _BATCH)
         folders = [key for key in due if key.endswith("/")]
         for key in due:
-            await (_open_folder(deps, key) if key in folders else _remove(deps, key))
+            try:
+                await (_open_folder(deps, key) if key in folders else _remove(deps, key))
+            except (Unavailable, OSError):
+                async with deps.db.transaction() as tx:
+                    await commands.look_again(tx, [key], timedelta(0))  # behind all that is due, or one that cannot go would keep the others for ever
+                raise
         if len(due) < _BATCH and not folders:
             return
 
