@@ -273,6 +273,15 @@ def test_what_is_not_what_it_claims_is_invalid_output(body: bytes, content_type:
         check_result(body, content_type, kind=kind)
 
 
+async def test_a_result_under_which_the_pool_broke_is_an_attempt_that_may_be_made_again(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run(*_args: object, **_named: object) -> None:
+        raise PoolBroken("the worker died under this job twice")
+
+    monkeypatch.setattr(pool, "run", run)
+    with pytest.raises(NotSent):
+        await Checker(pool).check(webp(), "image/webp", kind="travel")
+
+
 async def test_the_checker_decodes_in_the_pool_and_remembers(pool: Pool) -> None:
     checker = Checker(pool)
     first = await checker.check(webp(), "image/webp", kind="travel")

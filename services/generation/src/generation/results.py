@@ -6,9 +6,9 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from generation.providers.base import Kind
+from generation.providers.base import Kind, NotSent
 from generation.providers.local.child import OverLimit
-from generation.providers.local.pool import Pool
+from generation.providers.local.pool import Pool, PoolBroken
 
 PICTURE_TYPES = {"image/webp": "WEBP", "image/jpeg": "JPEG", "image/png": "PNG"}
 SONG_TYPES = {"audio/ogg": frozenset({"OGG"}), "audio/mpeg": frozenset({"MP3", "MPEG"}), "audio/wav": frozenset({"WAV", "WAVEX"})}
@@ -102,3 +102,5 @@ class Checker:
             return await self._pool.run(check_result, body, content_type, kind=kind)
         except OverLimit as error:
             raise InvalidOutput(str(error)) from error
+        except PoolBroken as error:
+            raise NotSent(str(error)) from error
