@@ -169,6 +169,15 @@ async def test_who_announces_much_and_completes_little_has_to_wait(works: Any) -
     await announce(works, 100, user=user)
 
 
+async def test_who_completes_what_was_announced_does_not_have_to_wait(works: Any, pictures: Any) -> None:
+    user, content = new_id(), pictures.png()
+    uploads = [await announce(works, len(content), user=user) for _ in range(works.deps.storage.incoming_max)]
+    await put(works, uploads[0], content)
+    assert (await complete(works, uploads[0], user=user))[0] == 200
+    await announce(works, 100, user=user)
+    assert (await works.ask("POST", "/v1/uploads", user=user, json={"size_bytes": 100}))[0] == 429
+
+
 async def test_who_announces_all_at_once_is_held_to_the_same_number(works: Any) -> None:
     user, allowed = new_id(), works.deps.storage.incoming_max
     for _ in range(allowed - 4):

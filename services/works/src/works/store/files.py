@@ -143,7 +143,14 @@ async def lock_incoming(conn: asyncpg.Connection, folder: str) -> None:
 
 async def count_incoming(conn: asyncpg.Connection, folder: str) -> int:
     """How many uploads of a folder are announced and not completed."""
-    found: int = await conn.fetchval("SELECT count(*) FROM loose_object WHERE key >= $1 AND key < $2", folder, f"{folder[:-1]}0")
+    found: int = await conn.fetchval(
+        """
+        SELECT count(*) FROM loose_object AS loose
+        WHERE key >= $1 AND key < $2 AND NOT EXISTS (SELECT FROM file WHERE file_id = substr(loose.key, length($1) + 1, 36)::uuid)
+        """,
+        folder,
+        f"{folder[:-1]}0",
+    )
     return found
 
 
