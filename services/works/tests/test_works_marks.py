@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 from uuid import UUID
 
+import orjson
 import pytest
 
 from common.db import Database
@@ -135,6 +136,16 @@ async def test_likes_and_plays_count_people_and_hours_also_at_once(works: Any, f
     assert body["plays"] == 6
     assert (await works.ask("POST", f"/v1/works/{new_id()}/plays", user=owner))[0] == 404
     assert (await works.ask("PUT", f"/v1/works/{await kept(works, facts, owner)}/like", user=fans[0]))[0] == 404, "a private one"
+
+
+async def test_what_is_told_of_a_work_begins_with_its_creation_though_its_owner_liked_it_before(works: Any, facts: Any) -> None:
+    owner, work_id = new_id(), new_id()
+    await works.tell(facts.created(work_id, owner))
+    assert (await works.ask("PUT", f"/v1/works/{work_id}/like", user=owner))[0] == 404
+    await works.tell(facts.completed(work_id, owner))
+    assert (await works.ask("PUT", f"/v1/works/{work_id}/like", user=owner))[0] == 200
+    said = await works.db.fetch("SELECT topic, payload FROM outbox_fact")
+    assert sorted((orjson.loads(row["payload"])["sequence"], row["topic"]) for row in said) == [(1, "work.created"), (2, "work.liked")]
 
 
 async def test_operators_see_and_delete_everything(works: Any, facts: Any) -> None:

@@ -138,7 +138,8 @@ async def react(tx: Tx, asks: Sequence[Reaction], *, play_counts_after: timedelt
 
     The works are locked first, so that nobody reacts to what is being deleted. Who changes their mind within a batch has said the last thing only.
     """
-    works = {work.work_id: work for work in (await store.lock_works(tx.conn, [ask.work_id for ask in asks])).values()}
+    locked = await store.lock_works(tx.conn, [ask.work_id for ask in asks])
+    works = {work_id: work for work_id, work in locked.items() if work.status in SEEN}  # what is not there yet has nothing to hear, and no version
     plays: set[tuple[UUID, UUID]] = set()
     likes: dict[tuple[UUID, UUID], bool] = {}
     for ask in asks:
