@@ -1,7 +1,7 @@
 """The test command: every group of tests in turn, with what took how long; exits non-zero when one fails.
 
-Groups run one after another, because crash tests and a browser want the machine to themselves.
-Within a group a few files run at once, and three crash tests: they wait more than they work.
+Groups run one after another, because a browser and what kills processes want no crowd beside them.
+Within a group a few files run at once, and crash tests each by itself: they wait more than they work.
 """
 
 import os
@@ -15,8 +15,7 @@ BY_FILE = ("--dist", "loadfile", "--no-loadscope-reorder")
 GROUPS = {
     "library, services, suite": ["-m", "not kafka and not crash and not slow and not browser", "-n", "3", *BY_FILE],
     "pages": ["-m", "browser and not kafka and not crash and not slow"],
-    "kafka": ["-m", "kafka and not crash and not slow", "-n", "3", *BY_FILE],
-    "crash": ["-m", "crash and not slow", "-n", "3", "--dist", "load"],
+    "kafka, crash": ["-m", "(kafka or crash) and not slow", "-n", "4", "--dist", "loadgroup", "--no-loadscope-reorder"],
 }
 NO_TESTS = 5
 # Where Python is told to keep no compiled modules, each process that a test starts compiles every library anew: half of all the time.

@@ -56,6 +56,13 @@ def pytest_configure() -> None:
     settings.load_profile("patient")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With `--dist loadgroup`, the tests of a file share its fixtures in one process, but those that kill processes have nothing to share."""
+    for item in items:
+        if item.get_closest_marker("crash") is None:
+            item.add_marker(pytest.mark.xdist_group(item.path.name))
+
+
 @pytest.fixture(scope="session")
 def short_folder() -> Iterator[Path]:
     """A temporary folder with a short path that other users may pass through; it goes away with the session."""
