@@ -30,6 +30,8 @@ from common.events.tasks import Kind
 BEGAN_AT = datetime(2026, 3, 1, 8, tzinfo=UTC)
 
 _PICTURES: tuple[Kind, ...] = ("fitting", "photography", "travel")
+_ENDS = {"whole": 40, "part": 15, "failed": 15, "cancelled": 10, "cancelled late": 10, "running": 10}
+"""Ways in which a task may stand at the end, and of a hundred about how many do."""
 _TITLES = ("", "A trip", "夏天", 'Anna\'s "day"', "ends in \\")
 
 
@@ -113,10 +115,10 @@ def make_history(chance: random.Random, *, people: int = 6, tasks: int = 40) -> 
             photo = Photo(_id(chance), user_id, chance.random() < 0.5)
             history.photos.append(photo)
             happened.append((_moment(chance, 5, 10), WorkCreated(sequence=1, work_id=photo.work_id, user_id=user_id, kind="photo", public=photo.is_public)))
-    for _ in range(tasks):
+    for end in _ends(chance, tasks):
         # Few people and many tasks, most of them of one person: a batch names the same account again and again.
         user_id = history.people[0] if chance.random() < 0.4 else chance.choice(history.people)
-        task = _task(chance, user_id, _work_for_song(chance, history, user_id))
+        task = _task(chance, user_id, _work_for_song(chance, history, user_id), end)
         history.tasks.append(task)
         created_at = _moment(chance, 10, 60)
         happened.append((created_at, task.created))
@@ -141,7 +143,14 @@ def shuffled_batches(chance: random.Random, records: Sequence[Outgoing], *, larg
     return batches
 
 
-def _task(chance: random.Random, user_id: UUID, work_id: UUID | None) -> Task:
+def _ends(chance: random.Random, tasks: int) -> list[str]:
+    """How the tasks end; each way there is comes once at least, where there are tasks enough."""
+    ends = [*_ENDS, *chance.choices(list(_ENDS), list(_ENDS.values()), k=tasks)][:tasks]
+    chance.shuffle(ends)
+    return ends
+
+
+def _task(chance: random.Random, user_id: UUID, work_id: UUID | None, end: str) -> Task:
     task_id = _id(chance)
     kind: Kind = "song" if work_id is not None or chance.random() < 0.2 else chance.choice(_PICTURES)
     asked = 1 if kind == "song" else chance.randint(1, 9)
@@ -150,16 +159,16 @@ def _task(chance: random.Random, user_id: UUID, work_id: UUID | None) -> Task:
         sequence=1, task_id=task_id, user_id=user_id, kind=kind, asked=asked, price=price * asked, scene=None if kind == "song" else "beach-sunset",
         title=chance.choice(_TITLES), work_id=work_id or task_id,
     )  # fmt: skip
-    return Task(created, _end(chance, created))
+    return Task(created, _end(chance, created, end))
 
 
-def _end(chance: random.Random, created: TaskCreated) -> TaskEnded | None:
+def _end(chance: random.Random, created: TaskCreated, end: str) -> TaskEnded | None:
     common = {name: getattr(created, name) for name in ("task_id", "user_id", "kind", "scene", "title", "work_id", "asked")}
 
     def arrived(count: int) -> dict[str, object]:
         return {"delivered": count, "items": tuple(_item(created, index) for index in range(count))}
 
-    match chance.choices(("whole", "part", "failed", "cancelled", "cancelled late", "running"), (40, 15, 15, 10, 10, 10))[0]:
+    match end:
         case "whole":
             return TaskCompleted(**common, **arrived(created.asked), sequence=3, engine="local", seed=7, description="a warm evening", tags=("warm",))
         case "part":

@@ -14,6 +14,7 @@ form.addEventListener("submit", async (event) => {
     const answer = await fetch("/v1/email-verifications", {
       method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ token }),
     });
+    await answer.text(); // what no cache may keep ends only when it is read
     if (answer.ok) {
       form.hidden = true;
       say("邮箱已验证。", "The address is verified.");

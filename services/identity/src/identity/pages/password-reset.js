@@ -16,6 +16,7 @@ form.addEventListener("submit", async (event) => {
     const answer = await fetch("/v1/password-resets", {
       method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ token, password }),
     });
+    await answer.text(); // what no cache may keep ends only when it is read
     if (answer.ok) {
       form.hidden = true;
       document.getElementById("rules").hidden = true;
