@@ -15,8 +15,9 @@ from billing import checkout, upkeep
 from billing.api import ROUTES
 from billing.api.sandbox import _SAFE
 from billing.deps import Deps
-from billing.domain import hidden
+from billing.domain import Order, hidden
 from billing.providers import SandboxProvider
+from billing.providers.base import Standing
 from common.errors import Unavailable
 from common.events import CreditsChanged, MembershipChanged, OrderExpired, OrderPaid
 from common.ids import UserId, new_id
@@ -450,6 +451,22 @@ async def test_an_order_nobody_pays_is_closed_at_its_provider_and_expires(bank, 
     assert [fact.order_no for fact in await told(bank, "order.expired", OrderExpired)] == [placed["order_no"]]
     assert 'data-state="closed"' in await press(door, placed["payment_params"])
     assert await bank.available(user_id) == 10
+
+
+async def test_an_order_that_breaks_its_provider_keeps_no_other_from_its_end(bank, deps: Deps, door, user_id: UUID, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken, placed = await recharge(door, user_id), await recharge(door, user_id)
+    sandbox = sandbox_of(deps)
+    close = sandbox.close
+
+    async def close_most(one: Order) -> Standing:
+        if one.order_no == broken["order_no"]:
+            raise KeyError("nobody foresaw it")
+        return await close(one)
+
+    monkeypatch.setattr(sandbox, "close", close_most)
+    bank.clock.move(seconds=1801)
+    await upkeep.look_at_orders(deps, batch_max=10)
+    assert [(await order(door, user_id, one["order_no"]))["status"] for one in (broken, placed)] == ["pending", "expired"]
 
 
 async def test_a_valid_notice_pays_even_an_expired_order(bank, deps: Deps, door, user_id: UUID) -> None:

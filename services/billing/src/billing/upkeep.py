@@ -154,6 +154,9 @@ async def _look_at_order(deps: Deps, order: Order) -> None:
             look_at = _NEVER
     except (ServiceError, Unopenable) as error:
         log.warning("order.nobody_answered", order_no=order.order_no, error=str(error)[:200])
+    except Exception as error:
+        # Whatever it is about this one, the others are looked at.
+        log.error("order.failed", order_no=order.order_no, exc_info=error)
     async with deps.db.read() as conn:
         await orders.look_later(conn, [order.order_id], look_at)
 
