@@ -257,6 +257,8 @@ def test_keys_of_several_gateways_need_a_store_they_share_and_a_server_names_its
     with pytest.raises(SettingsError, match="DARKROOM_LIMITS_URL"):
         load(GatewaySettings, {**env, "GATEWAY_URL": "http://a:1,http://b:1"})
     load(GatewaySettings, {**env, "GATEWAY_URL": "http://a:1,http://b:1", "DARKROOM_LIMITS_URL": "redis://store:6379"})
+    with pytest.raises(SettingsError, match="DARKROOM_LIMITS_URL must begin with"):
+        load(GatewaySettings, {**env, "DARKROOM_LIMITS_URL": "store:6379"})
     for bad in ({"k": {"secret": "short"}}, {"k": {"secret": SECRET, "kind": "server"}}, {"k": {"secret": SECRET, "users": [str(new_id())]}}):
         with pytest.raises(SettingsError, match="GATEWAY_SIGNING_KEYS"):
             load(GatewaySettings, {**env, "GATEWAY_SIGNING_KEYS": orjson.dumps(bad).decode()})

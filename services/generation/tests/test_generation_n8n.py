@@ -34,6 +34,7 @@ from generation.domain import Arrival, AttemptEnd, Brief, Callback, Cancel, Task
 from generation.fetching import Fetcher, Unfetchable
 from generation.providers import n8n
 from generation.providers.base import Attempt, Finished, Lost, NotSent, Refused, Submitted
+from generation.providers.labelled import label_picture
 from generation.providers.n8n import N8nProvider
 from generation.settings import GenerationSettings
 from generation.worker import SingleWorker
@@ -713,6 +714,16 @@ async def test_a_picture_that_breaks_off_in_an_odd_place_spoils_no_other_and_a_t
     assert isinstance(answer, Finished)
     assert [(one.index, one.content_type) for one in answer.results] == [(0, "image/jpeg"), (2, "image/png")]
     assert answer.failures[1].startswith("the picture does not decode")
+
+
+@pytest.mark.parametrize(
+    ("turned", "size"), [(b"MM\x00*\x00\x00\x00\x08\x00\x01\x01\x12\x00\x03\x00\x00\x00\x01\x00\x06\x00\x00" + bytes(4), (7, 9)), (b"MM\x00*\xff", (9, 7))]
+)
+def test_a_picture_is_turned_as_it_says_before_what_says_so_is_stripped(turned: bytes, size: tuple[int, int]) -> None:
+    sideways = io.BytesIO()
+    Image.new("RGB", (9, 7)).save(sideways, "JPEG", exif=b"Exif\x00\x00" + turned)
+    body, _ = label_picture(sideways.getvalue(), produce_id=str(new_id()))
+    assert Image.open(io.BytesIO(body)).size == size
 
 
 async def test_a_fault_nobody_foresaw_leaves_no_fetch_running(engine: N8nProvider) -> None:

@@ -41,7 +41,9 @@ def _strong(secret: SecretStr) -> SecretStr:
 StrongSecret = Annotated[SecretStr, AfterValidator(_strong)]
 
 
-def _begins(*schemes: str) -> AfterValidator:
+def begins(*schemes: str) -> AfterValidator:
+    """For an address: one of these schemes, or no address at all."""
+
     def check(given: str) -> str:
         if given and not given.startswith(schemes):
             raise ValueError(f"must begin with {' or '.join(schemes)}")
@@ -50,8 +52,8 @@ def _begins(*schemes: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-_HttpAddresses = Annotated[str, _begins("http://", "https://")]
-_DatabaseAddress = Annotated[str, _begins("postgresql://", "postgres://")]
+_HttpAddresses = Annotated[str, begins("http://", "https://")]
+_DatabaseAddress = Annotated[str, begins("postgresql://", "postgres://")]
 
 
 def service_config(prefix: str) -> SettingsConfigDict:
@@ -83,7 +85,7 @@ class SharedSettings(_FromGiven):
 
     model_config = service_config("DARKROOM_")
 
-    bus_url: Annotated[str, _begins("memory://", "kafka://")] = "memory://"
+    bus_url: Annotated[str, begins("memory://", "kafka://")] = "memory://"
     objects_url: str
     objects_access_key: str = ""
     """For an `s3://` store; so is the next one."""

@@ -8,7 +8,7 @@ from limits import RateLimitItem, parse
 from pydantic import AfterValidator, AliasChoices, BaseModel, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from common.settings import ServiceSettings, StrongSecret, service_config
+from common.settings import ServiceSettings, StrongSecret, begins, service_config
 
 
 def _is_rate(text: str) -> str:
@@ -63,7 +63,9 @@ class GatewaySettings(ServiceSettings):
     trusted_proxies: Annotated[str, AfterValidator(_are_networks)] = Field(default="", description="a comma list of networks whose X-Forwarded-For is believed")
 
     limits: Literal["on", "off"] = Field(default="on", description="off in the roomy profile whatever this says")
-    limits_url: str = Field(default="memory://", validation_alias=AliasChoices("DARKROOM_LIMITS_URL"), description="memory://, or redis://... for all replicas")
+    limits_url: Annotated[str, begins("memory://", "redis://", "rediss://", "unix://")] = Field(
+        default="memory://", validation_alias=AliasChoices("DARKROOM_LIMITS_URL"), description="memory://, or redis://... for all replicas"
+    )
     limits_wait_seconds: float = Field(default=0.2, gt=0, description="how long the store may take before everybody goes on without it")
     limits_pause_seconds: float = Field(default=1, gt=0, description="how often a store that is away is looked for")
     address_limit: Rate = "1000/15 minutes"
@@ -90,7 +92,7 @@ class GatewaySettings(ServiceSettings):
     @property
     def store_url(self) -> str | None:
         """The store all replicas share, if there is one."""
-        return None if self.limits_url.startswith("memory:") else self.limits_url
+        return None if not self.limits_url or self.limits_url.startswith("memory:") else self.limits_url
 
     @model_validator(mode="after")
     def _one_memory_of_nonces(self) -> Self:

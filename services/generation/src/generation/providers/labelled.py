@@ -2,9 +2,12 @@
 
 import io
 import struct
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from generation.providers.local.labels import picture_xmp
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 PIXELS_MAX = 40_000_000
 QUALITY = 92
@@ -26,7 +29,8 @@ def label_picture(body: bytes, *, produce_id: str) -> tuple[bytes, PictureType]:
             name = "JPEG" if opened.format == "MPO" else opened.format or ""
             if opened.width * opened.height > PIXELS_MAX:
                 raise ValueError("it has too many pixels")
-            picture = opened.convert("RGBA" if opened.has_transparency_data and name != "JPEG" else "RGB")
+            opened.load()
+            picture = _upright(opened).convert("RGBA" if opened.has_transparency_data and name != "JPEG" else "RGB")
     except _UNREADABLE as error:
         raise ValueError(str(error)[:200]) from None
     picture.info = {}
@@ -41,3 +45,13 @@ def label_picture(body: bytes, *, produce_id: str) -> tuple[bytes, PictureType]:
     else:
         picture.save(written, name, quality=QUALITY, xmp=label)
     return written.getvalue(), _TYPES[name]
+
+
+def _upright(opened: "Image") -> "Image":
+    """Turned as it says it is to be looked at: what says so is stripped."""
+    from PIL import ImageOps
+
+    try:
+        return ImageOps.exif_transpose(opened)
+    except _UNREADABLE:  # what is said about it is broken, not the picture
+        return opened
