@@ -10,6 +10,7 @@ from uuid import UUID
 from common.db import Database
 from common.events import Item
 from common.events.tasks import Kind
+from common.objects.keys import task_of
 from generation.domain import Attempt, Failure, QueueNumbers, Scene, Task
 from generation.store import attempts, callbacks, items, scenes, tallies, tasks
 
@@ -111,21 +112,12 @@ async def list_everybodys(
 async def list_lent(db: Database, user_id: UUID, page: Sequence[Task]) -> frozenset[str]:
     """Photos of this user's tasks that are somebody else's. A good link let them be used once; it is not theirs to be given new ones for ever."""
     own = f"uploads/{user_id}/"
-    others = {key: _maker_of(key) for task in page for key in task.brief.photos if not key.startswith(own)}
+    others = {key: task_of(key) for task in page for key in task.brief.photos if not key.startswith(own)}
     if not others:
         return frozenset()
     async with db.read() as conn:
         mine = await tasks.list_owned(conn, user_id, [task_id for task_id in others.values() if task_id is not None])
     return frozenset(key for key, task_id in others.items() if task_id not in mine)
-
-
-def _maker_of(key: str) -> UUID | None:
-    """The task whose result a key names."""
-    folder, _, rest = key.partition("/")
-    try:
-        return UUID(rest.partition("/")[0]) if folder == "results" else None
-    except ValueError:
-        return None
 
 
 @dataclass(frozen=True, slots=True)

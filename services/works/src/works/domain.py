@@ -9,6 +9,7 @@ from uuid import UUID
 
 from common.auth import Principal
 from common.events import Event, Item, TaskCancelled, TaskCompleted, TaskCreated, TaskEnded, TaskFailed
+from common.objects.keys import task_of
 
 Kind = Literal["fitting", "photography", "travel", "song", "photo"]
 PictureKind = Literal["fitting", "photography", "travel"]
@@ -404,15 +405,6 @@ def owner_of(key: str) -> UUID | None:
     folder, _, rest = key.partition("/")
     try:
         return UUID(rest.partition("/")[0]) if folder in ("uploads", "incoming") else None
-    except ValueError:
-        return None
-
-
-def task_of(key: str) -> UUID | None:
-    """Which task made what lies under a key."""
-    folder, _, rest = key.partition("/")
-    try:
-        return UUID(rest.partition("/")[0]) if folder == "results" else None
     except ValueError:
         return None
 

@@ -4,6 +4,7 @@ import mimetypes
 import os
 import re
 from collections.abc import Mapping
+from uuid import UUID
 
 _KEY_LENGTH_MAX = 512
 _KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
@@ -46,6 +47,15 @@ def sha256_of(key: str) -> str | None:
     """The digest of the bytes under a key, where its name carries one."""
     found = _NAMED_BY_CONTENT.search(key)
     return found[1] if found is not None else None
+
+
+def task_of(key: str) -> UUID | None:
+    """Which task made what lies under a key."""
+    folder, _, rest = key.partition("/")
+    try:
+        return UUID(rest.partition("/")[0]) if folder == "results" else None
+    except ValueError:
+        return None
 
 
 def thumbnail_key(key: str) -> str | None:

@@ -6,7 +6,8 @@ from uuid import UUID
 
 import asyncpg
 
-from works.domain import StoredFile, owner_of, task_of
+from common.objects.keys import task_of
+from works.domain import StoredFile, owner_of
 
 _COLUMNS = "file_id, user_id, key, content_type, size_bytes, width, height, md5, body_hash"
 
