@@ -1,6 +1,6 @@
 """The test command: every group of tests in turn, with what took how long; exits non-zero when one fails.
 
-Groups run one after another, because a browser and what kills processes want no crowd beside them.
+Groups run one after another: a browser wants the machine to itself, and brokers, and processes that are killed, no crowd beside them.
 Within a group a few files run at once, and crash tests each by itself: they wait more than they work.
 """
 

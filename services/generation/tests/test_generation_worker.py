@@ -102,6 +102,17 @@ async def journal(db: Database, task_id: UUID) -> list[tuple[int, int | None, st
     return [tuple(row) for row in rows]
 
 
+async def journal_submitted(db: Database, task_id: UUID, clock: FakeClock, *, attempt_no: int, item_index: int) -> None:
+    """As the first claim would have, just before its process died."""
+    await db.fetch(
+        """
+        INSERT INTO attempt (task_id, attempt_no, item_index, claim_no, created_at, state, provider, provider_id)
+        VALUES ($1, $2, $3, 1, $4, 'submitted', 'engine', 'job-9')
+        """,
+        task_id, attempt_no, item_index, clock.now(),
+    )  # fmt: skip
+
+
 async def test_a_task_is_made_kept_under_its_hash_and_told(
     db: Database, ask: Any, write: Any, workshop: Any, read_task: ReadTask, said: Said, tmp_path: Path
 ) -> None:
@@ -360,13 +371,7 @@ async def test_a_new_claim_asks_for_the_job_that_the_old_one_submitted(
     engine = Engine(repeatable=False)
     task = await write(ask())
     await claim()
-    await db.fetch(
-        """
-        INSERT INTO attempt (task_id, attempt_no, item_index, claim_no, created_at, state, provider, provider_id)
-        VALUES ($1, 1, 0, 1, $2, 'submitted', 'engine', 'job-9')
-        """,
-        task.task_id, clock.now(),
-    )  # fmt: skip
+    await journal_submitted(db, task.task_id, clock, attempt_no=1, item_index=0)
     clock.move(seconds=60)
     async with workshop(engine) as shop, working(shop):
         await until(read_task, task.task_id, "completed")
@@ -382,13 +387,7 @@ async def test_a_number_that_a_crash_left_out_gives_no_attempt_anothers_name(
     engine = Engine(repeatable=False)
     task = await write(ask(asked=2))
     await claim()
-    await db.fetch(
-        """
-        INSERT INTO attempt (task_id, attempt_no, item_index, claim_no, created_at, state, provider, provider_id)
-        VALUES ($1, 2, 1, 1, $2, 'submitted', 'engine', 'job-9')
-        """,
-        task.task_id, clock.now(),
-    )  # fmt: skip
+    await journal_submitted(db, task.task_id, clock, attempt_no=2, item_index=1)
     clock.move(seconds=60)
     async with workshop(engine) as shop, working(shop):
         assert (await until(read_task, task.task_id, "completed")).delivered == 2

@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-from collections.abc import Callable
 from uuid import UUID
 
 import orjson
@@ -48,7 +47,7 @@ def rendering_for(request: Request[Deps]) -> Rendering:
     return Rendering(request.deps.signer, request.deps.db.clock.now(), request.lang)
 
 
-async def made_before(deps: Deps, task_id: UUID, refusal: ServiceError, *, keyed: bool, body_hash: Callable[[], bytes]) -> Created:
+async def made_before(deps: Deps, task_id: UUID, refusal: ServiceError, *, keyed: bool, body_hash: bytes) -> Created:
     """What this key made when nothing refused it yet: a scene was switched off since, a photo deleted, works went away. Raises the refusal if nothing."""
     if not keyed:
         raise refusal
@@ -56,7 +55,7 @@ async def made_before(deps: Deps, task_id: UUID, refusal: ServiceError, *, keyed
         there = (await tasks.list_known(conn, [task_id])).get(task_id)
     if there is None:
         raise refusal
-    if there.body_hash != body_hash():
+    if there.body_hash != body_hash:
         raise IdempotencyKeyReused()
     return Created(there.task, replayed=True)
 

@@ -19,10 +19,7 @@ async def create_task(request: Request[Deps]) -> Answer:
     ask: shapes.CreateTask = request.body
     deps, is_admin = request.deps, request.principal.is_admin
     task_id, keyed = name_task(request, CREATE_ROUTE)
-
-    def body_hash() -> bytes:
-        return hash_of(shapes.canonical(ask, images=names_of(deps, ask.images)))
-
+    body_hash = hash_of(shapes.canonical(ask, images=names_of(deps, ask.images)))
     try:
         scene, photos = await _at_hand(request)
     except ServiceError as refusal:
@@ -31,7 +28,7 @@ async def create_task(request: Request[Deps]) -> Answer:
         created = await deps.create(
             Create(
                 task_id=task_id, user_id=request.user_id, work_id=task_id, kind=ask.type, asked=ask.batch_count, scene_id=scene.scene_id if scene else None,
-                brief=_brief(ask, photos, scene), body_hash=body_hash(), keyed=keyed,
+                brief=_brief(ask, photos, scene), body_hash=body_hash, keyed=keyed,
                 waiting_max=deps.settings.waiting_max(admin=is_admin), trace=current_trace.get(), is_admin=is_admin,
             )
         )  # fmt: skip

@@ -17,10 +17,7 @@ async def create_song(request: Request[Deps]) -> Answer:
     ask: shapes.CreateSong = request.body
     deps = request.deps
     task_id, keyed = name_task(request, CREATE_ROUTE)
-
-    def body_hash() -> bytes:
-        return hash_of(ask.model_dump(mode="json"))
-
+    body_hash = hash_of(ask.model_dump(mode="json"))
     try:
         photo = await _photo_of(request, ask)
     except ServiceError as refusal:
@@ -33,7 +30,7 @@ async def create_song(request: Request[Deps]) -> Answer:
                     photos=(photo.image_key,) if photo and photo.image_key else (), title=ask.title, prompt=ask.prompt, tags=tuple(ask.tags),
                     negative_tags=tuple(ask.negative_tags), instrumental=ask.instrumental, model=ask.model,
                 ),
-                body_hash=body_hash(), keyed=keyed, waiting_max=deps.settings.waiting_max(admin=request.principal.is_admin),
+                body_hash=body_hash, keyed=keyed, waiting_max=deps.settings.waiting_max(admin=request.principal.is_admin),
                 trace=current_trace.get(), is_admin=request.principal.is_admin,
             )
         )  # fmt: skip
